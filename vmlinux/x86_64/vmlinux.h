@@ -470,6 +470,10 @@ struct unix_sock {
 	struct sock *peer;
 };
 
+struct tcp_sock {
+	u32 write_seq;
+};
+
 struct sockaddr_un {
 	__kernel_sa_family_t sun_family;
 	char sun_path[108];

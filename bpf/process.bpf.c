@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The life of a counted process: a new program image, a thread's end, the process's end.
+ *
+ * An exited process stays in `procs`, marked, until userspace has read its last counts.
+ */
+#include "window.bpf.h"
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(ps_exec, struct task_struct *task)
+{
+	struct ps_proc *proc = current_proc(task);
+
+	if (!proc)
+		return 0;
+	proc->brk = BPF_CORE_READ(task, mm, brk);
+	BPF_CORE_READ_INTO(&proc->comm, task, comm);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(ps_exit, struct task_struct *task)
+{
+	struct ps_proc *proc = current_proc(task);
+	struct thread_key thread = thread_key_of(task);
+	struct ps_proc_key key;
+
+	if (!proc)
+		return 0;
+	bpf_map_delete_elem(&threads, &thread);
+	if (task->signal->live.counter)
+		return 0;
+	key = key_of(task);
+	proc->flags |= PS_PROC_EXITED;
+	record(&key, PS_RECORD_EXITED);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Requests: turns on passively opened connections, counted where bytes are received and sent.
+ *
+ * A turn is counted when its first bytes are received. Whether a response lies between them and
+ * the bytes before is told, for TCP, by the socket's own write_seq: it advances under the socket's
+ * lock, whatever call or thread sends, before a client can answer, so no order of probes on other
+ * CPUs can hide or double a request. For Unix sockets the send itself marks it, and so does the
+ * peer's receive. What sends do beyond that is end windows (window.bpf.h).
+ *
+ * Two sets of hooks bring the same facts: the tracepoints sock_recv_length and sock_send_length
+ * where the kernel has them (added by 6e6eda44b939 in 6.3), else fexit on the protocols' own
+ * functions.
+ */
+#include "http.bpf.h"
+#include "window.bpf.h"
+
+#define MSG_PEEK     0x2
+#define MSG_TRUNC    0x20
+#define MSG_ERRQUEUE 0x2000
+
+static __always_inline bool is_nothing(int ret)
+{
+	return ret == -EAGAIN || ret == -EINTR || (ret <= -RESTART_MIN && ret >= -RESTART_MAX);
+}
+
+/* A Unix client that receives proves that the server has sent, even before the server's probe. */
+static __always_inline void unix_peer_received(struct sock *sk)
+{
+	struct unix_sock *self = bpf_skc_to_unix_sock(sk);
+	struct connection *conn;
+	struct sock *peer;
+
+	if (!self)
+		return;
+	peer = self->peer;
+	if (!peer)
+		return;
+	conn = connection_of(peer);
+	if (conn)
+		conn->sent = 1;
+}
+
+/* A socket without storage that receives: nobody's, or a connection that nothing has marked yet. */
+static __always_inline struct connection *connection_first_seen(struct sock *sk, int ret)
+{
+	if (is_unix_stream(sk) && !cfg_ports) {
+		if (unix_is_accepted(sk))
+			return connection_new(sk);
+		if (ret > 0)
+			unix_peer_received(sk);
+		return NULL;
+	}
+	/* With TCP Fast Open the request can arrive before the handshake has ended. */
+	if (is_tcp(sk) && sk->__sk_common.skc_state == TCP_SYN_RECV &&
+		port_is_watched(sk->__sk_common.skc_num))
+		return connection_new(sk);
+	return NULL;
+}
+
+static __always_inline bool response_was_sent(struct sock *sk, const struct connection *conn)
+{
+	if (!conn->turn)
+		return true;
+	if (!is_tcp(sk))
+		return conn->sent;
+	if (sk->sk_shutdown & SEND_SHUTDOWN)
+		return false;
+	return BPF_CORE_READ((struct tcp_sock *)sk, write_seq) != conn->sent_sequence;
+}
+
+static __always_inline void turn_mark(struct sock *sk, struct connection *conn)
+{
+	conn->sent = 0;
+	if (is_tcp(sk))
+		conn->sent_sequence = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
+}
+
+/* The thread works for the connection's turn from now on. */
+static __always_inline void window_open(
+	struct connection *conn, struct thread *thread, const struct thread_key *key)
+{
+	if (!conn->settled && same_thread(&conn->receiver, key))
+		return;
+	settle(conn);
+	conn->receiver = *key;
+	conn->settled = 0;
+	__sync_fetch_and_add(&thread->open, 1);
+}
+
+/* Count the route once it is known; `last` says that no more bytes of the head will come. */
+static __always_inline void route_settle(
+	struct ps_proc *proc, struct connection *conn, bool last)
+{
+	__u32 length = 0;
+
+	if (!cfg_routes || conn->head_done || !conn->counted)
+		return;
+	if (conn->speech == SPEECH_HTTP1) {
+		length = http_route_length(conn);
+		if (!length && !last)
+			return;
+	}
+	conn->head_done = 1;
+	http_route_count(conn, length);
+	count(proc, PS_REQUESTS_ROUTED, 1);
+}
+
+static __always_inline void turn_count(
+	struct ps_proc *proc, struct connection *conn, const struct user_bytes *bytes)
+{
+	conn->counted = 1;
+	count(proc, PS_REQUESTS, 1);
+	if (conn->speech == SPEECH_HTTP1 && !conn->has_body &&
+		(conn->turn == 1 || conn->pipelined))
+		conn->pipelined = http_is_pipelined(bytes->start, bytes->length);
+	if (conn->pipelined || conn->speech == SPEECH_HTTP2)
+		count(proc, PS_REQUESTS_MERGED, 1);
+	if (conn->speech == SPEECH_TLS)
+		count(proc, PS_REQUESTS_ENCRYPTED, 1);
+}
+
+/*
+ * First bytes after a response: a new turn, unless they cannot begin a request while the one
+ * before may still owe its body (it was answered early, or with 100 Continue).
+ */
+static __always_inline void turn_begin(
+	struct ps_proc *proc, struct connection *conn, const struct user_bytes *bytes)
+{
+	bool owes_body = conn->speech == SPEECH_HTTP1 && conn->has_body;
+
+	route_settle(proc, conn, true);
+	http_head_begin(conn, bytes->start, bytes->length);
+	if (owes_body && conn->head_bytes && !http_begins_as_method(conn)) {
+		conn->head_done = 1;
+		return;
+	}
+	if (conn->speech != SPEECH_TLS && conn->speech != SPEECH_HTTP2)
+		conn->speech = http_speech(conn);
+	conn->has_body = conn->head[0] != 'G' && conn->head[0] != 'H';
+	conn->turn++;
+	/* A handshake or an alert is no request. */
+	conn->counted = 0;
+	if (conn->speech == SPEECH_TLS && conn->head_bytes && conn->head[0] != TLS_APPLICATION_DATA)
+		return;
+	turn_count(proc, conn, bytes);
+}
+
+/* End of stream or an error: the client asks for nothing more, but may still be answered. */
+static __always_inline void receive_ended(struct ps_proc *proc, struct task_struct *task,
+	struct sock *sk, struct connection *conn)
+{
+	struct thread_key key = thread_key_of(task);
+	struct thread *thread = bpf_map_lookup_elem(&threads, &key);
+
+	if (!thread || conn->settled || !conn->receiver.tid)
+		return;
+	segment_end(proc, task, thread, false);
+	settle(conn);
+	if (same_thread(&conn->receiver, &key)) {
+		thread->tail_sk = (__u64)sk;
+		thread->tail_turn = conn->turn;
+	}
+	thread->open_then = thread->open;
+}
+
+static __always_inline void received(struct ps_proc *proc, struct task_struct *task,
+	struct sock *sk, struct connection *conn, const struct user_bytes *bytes)
+{
+	struct thread_key key = thread_key_of(task);
+	struct thread *thread = thread_enter(task, &key);
+
+	if (thread)
+		segment_end(proc, task, thread, false);
+	if (response_was_sent(sk, conn)) {
+		settle(conn);
+		turn_begin(proc, conn, bytes);
+		turn_mark(sk, conn);
+	} else if (!conn->head_done) {
+		http_head_append(conn, bytes->start, bytes->length);
+	}
+	route_settle(proc, conn, false);
+	if (thread) {
+		if (conn->counted)
+			window_open(conn, thread, &key);
+		thread->open_then = thread->open;
+		thread->tail_sk = 0;
+	}
+}
+
+static __always_inline void on_receive(struct sock *sk, int ret, int flags)
+{
+	struct connection *conn = connection_of(sk);
+	struct user_bytes bytes = {};
+	struct task_struct *task;
+	struct ps_proc_key key;
+	struct ps_proc *proc;
+
+	if (!conn) {
+		conn = connection_first_seen(sk, ret);
+		if (!conn)
+			return;
+	}
+	if ((flags & (MSG_PEEK | MSG_ERRQUEUE)) || is_nothing(ret))
+		return;
+	task = bpf_get_current_task_btf();
+	proc = current_server(task);
+	if (!proc)
+		return;
+	key = key_of(task);
+	if (!same_proc(&conn->owner, &key)) {
+		conn->owner = key;
+		count(proc, PS_CONNECTIONS_OPENED, 1);
+	}
+	if (ret <= 0) {
+		receive_ended(proc, task, sk, conn);
+		return;
+	}
+	if (!(flags & MSG_TRUNC))
+		bytes = received_bytes(task, ret);
+	received(proc, task, sk, conn, &bytes);
+}
+
+static __always_inline void on_send(struct sock *sk, int ret)
+{
+	struct connection *conn = connection_of(sk);
+	struct task_struct *task;
+	struct thread_key key;
+	struct thread *thread;
+	struct ps_proc *proc;
+	bool own;
+
+	if (!conn || ret <= 0)
+		return;
+	conn->sent = 1;
+	task = bpf_get_current_task_btf();
+	proc = current_proc(task);
+	if (!proc)
+		return;
+	key = thread_key_of(task);
+	thread = bpf_map_lookup_elem(&threads, &key);
+	own = same_thread(&conn->receiver, &key);
+	if (thread)
+		segment_end(proc, task, thread, is_tail(thread, sk, conn));
+	if (!conn->settled && conn->receiver.tid) {
+		settle(conn);
+		if (!own)
+			count(proc, PS_REQUESTS_HANDED_OFF, 1);
+	}
+	if (!thread)
+		return;
+	if (own) {
+		thread->tail_sk = (__u64)sk;
+		thread->tail_turn = conn->turn;
+	}
+	thread->open_then = thread->open;
+}
+
+SEC("?tp_btf/sock_recv_length")
+int BPF_PROG(ps_recv, struct sock *sk, int ret, int flags)
+{
+	on_receive(sk, ret, flags);
+	return 0;
+}
+
+SEC("?tp_btf/sock_send_length")
+int BPF_PROG(ps_send, struct sock *sk, int ret, int flags)
+{
+	on_send(sk, ret);
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(ps_set_state, const struct sock *const_sk, const int before, const int now)
+{
+	struct sock *sk = (struct sock *)const_sk;
+	struct connection *conn;
+
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	if (before == TCP_SYN_RECV && now == TCP_ESTABLISHED) {
+		if (port_is_watched(sk->__sk_common.skc_num))
+			connection_new(sk);
+		return 0;
+	}
+	if (now == TCP_CLOSE || sk->sk_shutdown == SHUTDOWN_MASK) {
+		conn = connection_of(sk);
+		if (conn)
+			settle(conn);
+	}
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Iterators: what was there before the probes, and which connections are open now.
+ *
+ * Run after the probes are attached, so nothing falls between: first `ps_seed_tasks` admits the
+ * listed pids, then `ps_seed_files` runs twice over all descriptors, once for listening sockets and
+ * once for connections. An open TCP connection was opened passively if something listens on its
+ * local port in its network namespace; a Unix one is told as always. Such a connection is open from
+ * then on, but counts as opened to nobody, and its next received bytes begin a turn.
+ */
+#include "socket.bpf.h"
+
+enum seed_pass {
+	SEED_LISTENERS,
+	SEED_CONNECTIONS,
+};
+
+__u32 seed_pass = 0;
+__u32 open_scan = 0;
+
+struct listener_key {
+	__u32 netns;
+	__u32 port;
+};
+
+/* Bound: listening ports of the host; used at start only. Full: counted as lost. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct listener_key);
+	__type(value, __u8);
+} listeners SEC(".maps");
+
+/* Bound: as many as the command line names. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u8);
+} targets SEC(".maps");
+
+static __always_inline struct listener_key listener_of(const struct sock *sk)
+{
+	struct listener_key key = {
+		.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum),
+		.port = BPF_CORE_READ(sk, __sk_common.skc_num),
+	};
+
+	return key;
+}
+
+static __always_inline void seed_listener(struct task_struct *task, struct sock *sk)
+{
+	__u8 one = 1;
+
+	if (cfg_all_servers)
+		admit(task);
+	if (is_tcp(sk)) {
+		struct listener_key key = listener_of(sk);
+
+		if (bpf_map_update_elem(&listeners, &key, &one, BPF_ANY))
+			lose(PS_LOST_MAP_FULL);
+	}
+}
+
+static __always_inline bool was_accepted(struct sock *sk)
+{
+	struct listener_key key;
+
+	if (is_unix_stream(sk))
+		return unix_is_accepted(sk);
+	if (!is_tcp(sk))
+		return false;
+	key = listener_of(sk);
+	return bpf_map_lookup_elem(&listeners, &key);
+}
+
+static __always_inline void seed_connection(struct task_struct *task, struct sock *sk)
+{
+	struct connection *conn;
+
+	if (!was_accepted(sk))
+		return;
+	conn = connection_of(sk);
+	if (!conn)
+		conn = connection_new(sk);
+	if (!conn || conn->owner.tgid)
+		return;
+	conn->settled = 1;
+	if (cfg_all_servers && !admit(task))
+		return;
+	conn->owner = key_of(task);
+}
+
+SEC("iter/task_file")
+int ps_seed_files(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct socket *socket;
+	struct sock *sk;
+	__u8 state;
+
+	if (!task || !file)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = socket->sk;
+	if (!sk || sk->sk_type != SOCK_STREAM)
+		return 0;
+	if (cfg_ports && (family_of(sk) == AF_UNIX || !port_is_watched(sk->__sk_common.skc_num)))
+		return 0;
+	state = sk->__sk_common.skc_state;
+	if (seed_pass == SEED_LISTENERS && state == TCP_LISTEN)
+		seed_listener(task, sk);
+	else if (seed_pass == SEED_CONNECTIONS &&
+		 (state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT))
+		seed_connection(task, sk);
+	return 0;
+}
+
+SEC("iter/task")
+int ps_seed_tasks(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	__u32 tgid;
+
+	if (!task)
+		return 0;
+	tgid = task->tgid;
+	if (task->pid == tgid && bpf_map_lookup_elem(&targets, &tgid))
+		admit(task);
+	return 0;
+}
+
+/* Count the connections that each process has open; one run is one scan. */
+SEC("iter/bpf_sk_storage_map")
+int ps_count_open(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct connection *conn = ctx->value;
+	struct sock *sk = ctx->sk;
+	struct ps_proc *proc;
+
+	if (!conn || !sk || !sk->sk_socket || !conn->owner.tgid)
+		return 0;
+	proc = bpf_map_lookup_elem(&procs, &conn->owner);
+	if (!proc)
+		return 0;
+	if (proc->open_scan != open_scan) {
+		proc->open_scan = open_scan;
+		proc->open = 0;
+	}
+	proc->open++;
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

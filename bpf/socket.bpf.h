@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Connections: which sockets were opened passively, and what is known of each.
+ *
+ * What is known lives in the socket's own storage: it is found without a key, cannot outlive the
+ * socket or be mistaken for another one at the same address, and is bounded by the sockets that
+ * exist. A socket without storage is nobody's connection and leaves a probe at once.
+ *
+ * TCP: marked when the handshake ends, in softirq, whoever runs there. Unix: recognised by the
+ * address that an accepted socket shares with its listener.
+ */
+#ifndef PAGESTAY_SOCKET_BPF_H
+#define PAGESTAY_SOCKET_BPF_H
+
+#include "common.bpf.h"
+
+#define SOCK_STREAM    1
+#define IPPROTO_TCP    6
+#define SEND_SHUTDOWN  2
+#define SHUTDOWN_MASK  3
+#define HEAD_BYTES     80
+
+/* What a connection speaks, as far as its first bytes tell. */
+enum speech {
+	SPEECH_UNKNOWN, /* nothing received yet */
+	SPEECH_HTTP1,
+	SPEECH_HTTP2,
+	SPEECH_TLS,
+	SPEECH_OPAQUE,
+};
+
+/* A thread and the time it started: a reused tid is another thread. */
+struct thread_key {
+	__u64 start_ns;
+	__u32 tid;
+	__u32 pad0;
+};
+
+struct connection {
+	struct ps_proc_key owner; /* the process that last received on it; tgid 0: none yet */
+	struct thread_key receiver; /* the thread that received the turn under way; tid 0: none */
+	__u32 turn;
+	__u32 sent_sequence; /* TCP's write_seq when the turn began: any advance is a response */
+	__u8 sent;           /* Unix: something was sent in this turn */
+	__u8 settled;        /* the turn's window has ended: answered, given up or closed */
+	__u8 speech;
+	__u8 head_done; /* the request line needs no more bytes */
+	__u8 has_body;  /* the method may carry a body, which may follow an early response */
+	__u8 pipelined;
+	__u16 head_bytes;
+	__u8 closed;
+	__u8 counted; /* this turn is one of `requests` */
+	__u8 pad0[6];
+	char head[HEAD_BYTES]; /* first bytes of the turn */
+};
+
+/* Bound: the passively opened sockets of the host. Full (no memory): counted as lost. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct connection);
+} connections SEC(".maps") __weak;
+
+static __always_inline struct connection *connection_of(struct sock *sk)
+{
+	return bpf_sk_storage_get(&connections, sk, NULL, 0);
+}
+
+static __always_inline struct connection *connection_new(struct sock *sk)
+{
+	struct connection *conn;
+
+	conn = bpf_sk_storage_get(&connections, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!conn)
+		lose(PS_LOST_MAP_FULL);
+	return conn;
+}
+
+static __always_inline __u16 family_of(const struct sock *sk)
+{
+	return sk->__sk_common.skc_family;
+}
+
+static __always_inline bool is_tcp(const struct sock *sk)
+{
+	return sk->sk_protocol == IPPROTO_TCP && family_of(sk) != AF_UNIX;
+}
+
+static __always_inline bool is_unix_stream(const struct sock *sk)
+{
+	return family_of(sk) == AF_UNIX && sk->sk_type == SOCK_STREAM;
+}
+
+/*
+ * Of a connected pair exactly one side was accepted, and it shares the listener's address object.
+ * The other side has none, or one of its own that nobody shares.
+ */
+static __always_inline bool unix_is_accepted(struct sock *sk)
+{
+	struct unix_sock *self = (struct unix_sock *)sk;
+	struct unix_address *address = BPF_CORE_READ(self, addr);
+	struct unix_sock *peer;
+
+	if (!address)
+		return false;
+	peer = (struct unix_sock *)BPF_CORE_READ(self, peer);
+	if (!BPF_CORE_READ(peer, addr))
+		return true;
+	return BPF_CORE_READ(address, refcnt.refs.counter) > 1;
+}
+
+/* The local TCP port behind a descriptor of the task; 0 when it has none or none is asked for. */
+static __always_inline __u16 local_port_of_fd(struct task_struct *task, __u32 fd)
+{
+	struct fdtable *table;
+	struct file **slot, *file = NULL;
+	struct socket *socket;
+	struct sock *sk;
+
+	if (!cfg_ports)
+		return 0;
+	table = BPF_CORE_READ(task, files, fdt);
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	slot = BPF_CORE_READ(table, fd) + fd;
+	bpf_probe_read_kernel(&file, sizeof(file), slot);
+	socket = BPF_CORE_READ(file, private_data);
+	sk = BPF_CORE_READ(socket, sk);
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX)
+		return 0;
+	return BPF_CORE_READ(sk, __sk_common.skc_num);
+}
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Windows: which of a thread's page faults belong to a request.
+ *
+ * A thread's faults are read from its own counters at each receive and send; the difference to the
+ * last reading is one segment. A segment is exclusive when the thread had exactly one request open
+ * through all of it, overlapping when it had more, and background otherwise: before any request,
+ * after the last send, or when another thread answered meanwhile. Background is not counted here;
+ * userspace takes it from the process's total, which also has the threads that never receive.
+ */
+#ifndef PAGESTAY_WINDOW_BPF_H
+#define PAGESTAY_WINDOW_BPF_H
+
+#include "socket.bpf.h"
+
+struct thread {
+	__u64 faults;     /* the thread's fault count at the last reading */
+	__s32 open;       /* requests that it received and nobody answered yet */
+	__s32 open_then;  /* the same at the last reading */
+	__u64 tail_sk;    /* after a send: which turn more sends would continue */
+	__u32 tail_turn;
+	__u32 pad0;
+};
+
+/* Bound: threads that receive on connections. Full: faults stay background, the loss is counted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct thread_key);
+	__type(value, struct thread);
+} threads SEC(".maps") __weak;
+
+static __always_inline struct thread_key thread_key_of(struct task_struct *task)
+{
+	struct thread_key key = {
+		.start_ns = task->start_boottime,
+		.tid = task->pid,
+	};
+
+	return key;
+}
+
+static __always_inline bool same_thread(const struct thread_key *a, const struct thread_key *b)
+{
+	return a->start_ns == b->start_ns && a->tid == b->tid;
+}
+
+static __always_inline __u64 faults_of(struct task_struct *task)
+{
+	return task->min_flt + task->maj_flt;
+}
+
+static __always_inline struct thread *thread_enter(
+	struct task_struct *task, const struct thread_key *key)
+{
+	struct thread *thread = bpf_map_lookup_elem(&threads, key);
+	struct thread fresh = {};
+
+	if (thread)
+		return thread;
+	fresh.faults = faults_of(task);
+	bpf_map_update_elem(&threads, key, &fresh, BPF_NOEXIST);
+	thread = bpf_map_lookup_elem(&threads, key);
+	if (!thread)
+		lose(PS_LOST_MAP_FULL);
+	return thread;
+}
+
+static __always_inline bool is_tail(
+	const struct thread *thread, struct sock *sk, const struct connection *conn)
+{
+	return thread->tail_sk == (__u64)sk && thread->tail_turn == conn->turn;
+}
+
+/* End the segment under way; `continues` says that it lies between two sends of one response. */
+static __always_inline void segment_end(
+	struct ps_proc *proc, struct task_struct *task, struct thread *thread, bool continues)
+{
+	__u64 now = faults_of(task);
+	__u64 faults = now - thread->faults;
+	__s32 open = thread->open;
+
+	thread->faults = now;
+	if (!faults)
+		return;
+	if (open <= 0 ? continues : open == 1 && thread->open_then == 1 && !continues)
+		count(proc, PS_FAULTS_IN_REQUESTS, faults);
+	else if (open > 0)
+		count(proc, PS_FAULTS_OVERLAPPING, faults);
+}
+
+/* The turn's window is over for the thread that received it, whoever found out. */
+static __always_inline void settle(struct connection *conn)
+{
+	struct thread *thread;
+
+	if (conn->settled)
+		return;
+	conn->settled = 1;
+	if (!conn->receiver.tid)
+		return;
+	thread = bpf_map_lookup_elem(&threads, &conn->receiver);
+	if (thread)
+		__sync_fetch_and_add(&thread->open, -1);
+}
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The one header that bpf/ and user/ share: what the kernel programs write and the loader reads.
+ *
+ * Fixed-width types, explicit padding, size asserts. All times are CLOCK_BOOTTIME nanoseconds, all
+ * sizes bytes, all counters cumulative since the process was admitted and never reset: the reader
+ * takes differences, so that no reset can race with a count.
+ */
+#ifndef PAGESTAY_ABI_H
+#define PAGESTAY_ABI_H
+
+#ifndef __VMLINUX_H__
+#include <linux/types.h>
+#endif
+
+#define PS_COMM_BYTES  16
+#define PS_ROUTE_BYTES 96
+#define PS_MAX_PORTS   16
+
+/* A process is a thread group and the time it started: a reused pid is another process. */
+struct ps_proc_key {
+	__u64 start_ns;
+	__u32 tgid;
+	__u32 pad0;
+};
+
+/* What is counted for each process. The order is the recording format's: append only. */
+enum ps_counter {
+	PS_BRK_CALLS,
+	PS_BRK_GROW_BYTES,
+	PS_BRK_SHRINK_BYTES,
+	PS_BRK_FAILED,
+	PS_MMAP_CALLS,
+	PS_MMAP_BYTES,
+	PS_MMAP_ANON_BYTES,
+	PS_MMAP_FAILED,
+	PS_MUNMAP_CALLS,
+	PS_MUNMAP_BYTES,
+	PS_MUNMAP_FAILED,
+	PS_MREMAP_CALLS,
+	PS_MREMAP_GROW_BYTES,
+	PS_MREMAP_SHRINK_BYTES,
+	PS_MREMAP_FAILED,
+	PS_MPROTECT_CALLS,
+	PS_MPROTECT_COMMIT_BYTES,
+	PS_MPROTECT_DECOMMIT_BYTES,
+	PS_MPROTECT_FAILED,
+	PS_MADVISE_CALLS,
+	PS_MADVISE_DONTNEED_BYTES,
+	PS_MADVISE_FREE_BYTES,
+	PS_MADVISE_OTHER_BYTES,
+	PS_MADVISE_FAILED,
+	PS_ACCEPTS,
+	PS_CONNECTIONS_OPENED,
+	PS_REQUESTS,
+	PS_REQUESTS_MERGED,    /* of requests: turns that hold several (pipelined, HTTP/2) */
+	PS_REQUESTS_ENCRYPTED, /* of requests: turns on TLS connections, told by record types only */
+	PS_REQUESTS_ROUTED,    /* of requests: those whose request line is complete or can never be */
+	PS_REQUESTS_HANDED_OFF, /* of requests: answered by another thread than the receiving one */
+	PS_FAULTS_IN_REQUESTS,
+	PS_FAULTS_OVERLAPPING,
+	PS_COUNTERS, /* how many there are */
+};
+
+#define PS_PROC_EXITED 1u /* the last thread has exited; no count follows */
+
+/* One process; the value of the map `procs`. */
+struct ps_proc {
+	__u64 counter[PS_COUNTERS];
+	__u64 brk; /* the program break as last seen, to tell growth from shrinking */
+	__u32 flags;
+	__u32 open_scan; /* which scan `open` belongs to */
+	__u64 open;      /* connections that the process has open, as of that scan */
+	char comm[PS_COMM_BYTES];
+};
+
+/* One route of one process; the map `routes`. The hash is seeded, so nobody can aim collisions. */
+struct ps_route_key {
+	struct ps_proc_key proc;
+	__u64 hash;
+};
+
+struct ps_route {
+	char text[PS_ROUTE_BYTES]; /* request line up to the path's end, zero-padded, any bytes */
+	__u64 requests;
+};
+
+/* What could not be counted, and why; indexes of the array `ps_lost`. */
+enum ps_loss {
+	PS_LOST_EVENTS,   /* lifecycle records that found the ring full */
+	PS_LOST_MAP_FULL, /* processes, threads or connections that found their map full */
+	PS_LOSSES,
+};
+
+enum ps_record_kind {
+	PS_RECORD_ADMITTED = 1, /* a process is counted from now on */
+	PS_RECORD_EXITED = 2,   /* its last thread has exited */
+};
+
+/* A record of the ring `lifecycle`. */
+struct ps_record {
+	struct ps_proc_key proc;
+	__u32 kind;
+	__u32 pad0;
+};
+
+_Static_assert(sizeof(struct ps_proc_key) == 16, "ABI");
+_Static_assert(sizeof(struct ps_proc) == PS_COUNTERS * 8 + 40, "ABI");
+_Static_assert(sizeof(struct ps_route_key) == 24, "ABI");
+_Static_assert(sizeof(struct ps_route) == PS_ROUTE_BYTES + 8, "ABI");
+_Static_assert(sizeof(struct ps_record) == 24, "ABI");
+
+#endif
