@@ -19,11 +19,11 @@
 #define AF_INET  2
 #define AF_INET6 10
 
-#define EINTR        4
-#define EAGAIN       11
-#define MAX_ERRNO    4095
-#define RESTART_MIN  512 /* -ERESTARTSYS and its relatives: the call will be made again */
-#define RESTART_MAX  530
+#define EINTR       4
+#define EAGAIN      11
+#define MAX_ERRNO   4095
+#define RESTART_MIN 512 /* -ERESTARTSYS and its relatives: the call will be made again */
+#define RESTART_MAX 530
 
 /* Set before load. */
 const volatile __u32 cfg_self __weak = 0;       /* our own tgid: never counted */

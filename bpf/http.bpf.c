@@ -102,7 +102,8 @@ __noinline int http_is_pipelined(__u64 start, __u64 length)
 			window = (window << 8 | (__u8)part[i]) & 0xffffffff;
 			differs = window ^ 0x0d0a0d0a;
 			barrier_var(differs);
-			/* Bit 63 of the first is set when they agree, of the second when more follows. */
+			/* Bit 63 of the first is set when they agree, of the second when more
+			 * follows. */
 			ends |= (differs - 1) & behind;
 			barrier_var(ends);
 		}

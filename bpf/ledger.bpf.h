@@ -13,13 +13,13 @@
 
 const volatile __u64 cfg_page_bytes __weak = 4096;
 
-#define PROT_NONE     0x0
-#define PROT_WRITE    0x2
-#define MAP_PRIVATE   0x02
-#define MAP_TYPE      0x0f
-#define MAP_ANONYMOUS 0x20
-#define MADV_DONTNEED 4
-#define MADV_FREE     8
+#define PROT_NONE            0x0
+#define PROT_WRITE           0x2
+#define MAP_PRIVATE          0x02
+#define MAP_TYPE             0x0f
+#define MAP_ANONYMOUS        0x20
+#define MADV_DONTNEED        4
+#define MADV_FREE            8
 #define MADV_DONTNEED_LOCKED 24
 
 static __always_inline __u64 whole_pages(__u64 bytes)
@@ -48,8 +48,7 @@ static __always_inline void ledger_brk(struct ps_proc *proc, __u64 asked, __u64 
 		count(proc, PS_BRK_SHRINK_BYTES, before - now);
 }
 
-static __always_inline void ledger_mmap(
-	struct ps_proc *proc, __u64 length, __u64 flags, long ret)
+static __always_inline void ledger_mmap(struct ps_proc *proc, __u64 length, __u64 flags, long ret)
 {
 	if (is_error(ret)) {
 		count(proc, PS_MMAP_FAILED, 1);
@@ -137,7 +136,8 @@ static __always_inline void ledger_count(
 		ledger_munmap(proc, SYSCALL_ARG2(regs), ret);
 		break;
 	case __NR_mremap:
-		ledger_mremap(proc, SYSCALL_ARG1(regs), SYSCALL_ARG2(regs), SYSCALL_ARG3(regs), ret);
+		ledger_mremap(
+			proc, SYSCALL_ARG1(regs), SYSCALL_ARG2(regs), SYSCALL_ARG3(regs), ret);
 		break;
 	case __NR_mprotect:
 	case __NR_pkey_mprotect:

@@ -89,8 +89,7 @@ static __always_inline void window_open(
 }
 
 /* Count the route once it is known; `last` says that no more bytes of the head will come. */
-static __always_inline void route_settle(
-	struct ps_proc *proc, struct connection *conn, bool last)
+static __always_inline void route_settle(struct ps_proc *proc, struct connection *conn, bool last)
 {
 	__u32 length = 0;
 
@@ -111,8 +110,7 @@ static __always_inline void turn_count(
 {
 	conn->counted = 1;
 	count(proc, PS_REQUESTS, 1);
-	if (conn->speech == SPEECH_HTTP1 && !conn->has_body &&
-		(conn->turn == 1 || conn->pipelined))
+	if (conn->speech == SPEECH_HTTP1 && !conn->has_body && (conn->turn == 1 || conn->pipelined))
 		conn->pipelined = http_is_pipelined(bytes->start, bytes->length);
 	if (conn->pipelined || conn->speech == SPEECH_HTTP2)
 		count(proc, PS_REQUESTS_MERGED, 1);
@@ -147,8 +145,8 @@ static __always_inline void turn_begin(
 }
 
 /* End of stream or an error: the client asks for nothing more, but may still be answered. */
-static __always_inline void receive_ended(struct ps_proc *proc, struct task_struct *task,
-	struct sock *sk, struct connection *conn)
+static __always_inline void receive_ended(
+	struct ps_proc *proc, struct task_struct *task, struct sock *sk, struct connection *conn)
 {
 	struct thread_key key = thread_key_of(task);
 	struct thread *thread = bpf_map_lookup_elem(&threads, &key);

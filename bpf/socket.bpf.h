@@ -14,11 +14,11 @@
 
 #include "common.bpf.h"
 
-#define SOCK_STREAM    1
-#define IPPROTO_TCP    6
-#define SEND_SHUTDOWN  2
-#define SHUTDOWN_MASK  3
-#define HEAD_BYTES     80
+#define SOCK_STREAM   1
+#define IPPROTO_TCP   6
+#define SEND_SHUTDOWN 2
+#define SHUTDOWN_MASK 3
+#define HEAD_BYTES    80
 
 /* What a connection speaks, as far as its first bytes tell. */
 enum speech {
@@ -37,7 +37,7 @@ struct thread_key {
 };
 
 struct connection {
-	struct ps_proc_key owner; /* the process that last received on it; tgid 0: none yet */
+	struct ps_proc_key owner;   /* the process that last received on it; tgid 0: none yet */
 	struct thread_key receiver; /* the thread that received the turn under way; tid 0: none */
 	__u32 turn;
 	__u32 sent_sequence; /* TCP's write_seq when the turn began: any advance is a response */

@@ -37,7 +37,7 @@ static __always_inline bool is_compat(const struct task_struct *task)
 #ifndef __NR_mmap
 #define __NR_mmap __NR3264_mmap
 #endif
-#define TIF_32BIT 22
+#define TIF_32BIT          22
 
 static __always_inline long syscall_number(const struct pt_regs *regs)
 {

@@ -8,9 +8,9 @@
  */
 #include "socket.bpf.h"
 
-#define IORING_OP_ACCEPT         13
-#define IORING_ACCEPT_MULTISHOT  1
-#define IORING_CQE_F_MORE        2
+#define IORING_OP_ACCEPT        13
+#define IORING_ACCEPT_MULTISHOT 1
+#define IORING_CQE_F_MORE       2
 
 struct multishot_key {
 	__u64 ring;

@@ -14,10 +14,10 @@
 #include "socket.bpf.h"
 
 struct thread {
-	__u64 faults;     /* the thread's fault count at the last reading */
-	__s32 open;       /* requests that it received and nobody answered yet */
-	__s32 open_then;  /* the same at the last reading */
-	__u64 tail_sk;    /* after a send: which turn more sends would continue */
+	__u64 faults;    /* the thread's fault count at the last reading */
+	__s32 open;      /* requests that it received and nobody answered yet */
+	__s32 open_then; /* the same at the last reading */
+	__u64 tail_sk;   /* after a send: which turn more sends would continue */
 	__u32 tail_turn;
 	__u32 pad0;
 };

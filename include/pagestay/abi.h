@@ -54,8 +54,9 @@ enum ps_counter {
 	PS_CONNECTIONS_OPENED,
 	PS_REQUESTS,
 	PS_REQUESTS_MERGED,    /* of requests: turns that hold several (pipelined, HTTP/2) */
-	PS_REQUESTS_ENCRYPTED, /* of requests: turns on TLS connections, told by record types only */
-	PS_REQUESTS_ROUTED,    /* of requests: those whose request line is complete or can never be */
+	PS_REQUESTS_ENCRYPTED, /* of requests: turns on TLS connections, told by record types only
+				*/
+	PS_REQUESTS_ROUTED, /* of requests: those whose request line is complete or can never be */
 	PS_REQUESTS_HANDED_OFF, /* of requests: answered by another thread than the receiving one */
 	PS_FAULTS_IN_REQUESTS,
 	PS_FAULTS_OVERLAPPING,

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#
+# pagestay. `make` builds build/pagestay and needs only what tools/install-deps installs; `make demo`
+# and `make check` install it first. V=1 shows the commands, SANITIZE=address,undefined builds with
+# sanitizers, PREFIX and DESTDIR place an installation, ARCH=arm64 with CC set builds for arm64.
+
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := build/pagestay
+
+B        ?= build
+V        ?= 0
+PREFIX   ?= /usr/local
+SANITIZE ?=
+ARCH     ?= $(patsubst aarch64,arm64,$(shell uname -m))
+CC       ?= cc
+CLANG    ?= clang
+BPFTOOL  ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+PKGS     := libbpf libelf zlib jansson libcap-ng
+VERSION  := 0.1.0
+
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-8s %s\n'
+endif
+
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wundef \
+            -Wvla -Wno-unused-parameter
+WERROR   := $(if $(CI),-Werror)
+CFLAGS   ?= -O2 -g
+ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) $(CFLAGS) -DPAGESTAY_VERSION='"$(VERSION)"' \
+              -Iinclude -I$(B)/bpf $(shell pkg-config --cflags $(PKGS) 2>/dev/null) \
+              $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
+ALL_LDFLAGS := $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
+LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+# The observer must not do what it diagnoses. Sanitizers bring their own allocator.
+ALLOCATOR := $(if $(findstring address,$(SANITIZE)),,-ljemalloc)
+
+BPF_TARGET_x86_64 := x86
+BPF_TARGET_arm64  := arm64
+BPF_CFLAGS := -g -O2 -Wall -Wextra -Wno-sign-compare -Wno-unused-parameter -Werror -target bpf -mcpu=v3 \
+              -D__TARGET_ARCH_$(BPF_TARGET_$(ARCH)) -Ivmlinux/$(ARCH) -Iinclude -Ibpf \
+              -idirafter /usr/include/$(shell $(CC) -dumpmachine)
+
+BPF_OBJS  := $(patsubst bpf/%.c,$(B)/bpf/%.o,$(wildcard bpf/*.bpf.c))
+LIB_OBJS  := $(patsubst user/%.c,$(B)/user/%.o,$(filter-out user/app/main.c,$(wildcard user/*/*.c)))
+TOOLS     := $(patsubst tools/%.c,$(B)/tools/%,$(wildcard tools/*.c))
+WORKLOADS := $(patsubst tests/workloads/%.c,$(B)/tests/workloads/%,$(wildcard tests/workloads/*.c))
+UNIT      := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+LIVE_OBJS := $(patsubst tests/live/%.c,$(B)/tests/live.d/%.o,$(wildcard tests/live/*.c))
+
+.PHONY: all demo check check-unit check-live check-servers check-kernels check-sanitize bench lint \
+        format install uninstall install-deps clean programs
+
+all: $(B)/pagestay
+programs: all $(TOOLS) $(WORKLOADS) $(UNIT) $(if $(LIVE_OBJS),$(B)/tests/live)
+
+$(B)/bpf/%.bpf.o: bpf/%.bpf.c
+	$(say) BPF $@
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -c $< -o $@
+
+$(B)/bpf/pagestay.o: $(BPF_OBJS)
+	$(say) BPFLINK $@
+	$(Q)$(BPFTOOL) gen object $@ $^
+
+$(B)/bpf/pagestay.skel.h: $(B)/bpf/pagestay.o
+	$(say) SKEL $@
+	$(Q)$(BPFTOOL) gen skeleton $< name pagestay > $@.tmp && mv $@.tmp $@
+
+$(B)/user/source/live.o: $(B)/bpf/pagestay.skel.h
+
+$(B)/user/%.o: user/%.c
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+$(B)/libpagestay.a: $(LIB_OBJS)
+	$(say) AR $@
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/pagestay: $(B)/user/app/main.o $(B)/libpagestay.a
+	$(say) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(LIBS) $(ALLOCATOR) -o $@
+
+$(B)/tools/%: tools/%.c
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MMD -MP $< -pthread -o $@
+
+$(B)/tests/workloads/%: tests/workloads/%.c
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MMD -MP $< -pthread -luring -o $@
+
+$(B)/tests/unit/%: tests/unit/%.c $(B)/libpagestay.a
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Itests/unit -MMD -MP $< $(B)/libpagestay.a $(LIBS) -lcmocka -o $@
+
+$(B)/tests/live.d/%.o: tests/live/%.c
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+$(B)/tests/live: $(LIVE_OBJS)
+	$(say) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ -lcmocka -ljansson -pthread -o $@
+
+-include $(shell find $(B) -name '*.d' -type f 2>/dev/null)
+
+install-deps:
+	$(Q)tools/install-deps
+
+# Installed first, then built by a make of its own: pkg-config must see what was just installed.
+demo: install-deps
+	$(Q)$(MAKE) --no-print-directory programs
+	$(Q)tools/demo
+
+check: install-deps
+	$(Q)$(MAKE) --no-print-directory check-unit check-sanitize check-live check-servers
+
+check-unit: programs
+	$(Q)tools/run-tests $(UNIT)
+
+check-live: programs
+	$(Q)$(B)/tests/live
+
+check-servers: programs
+	$(Q)tests/servers
+
+check-kernels: programs
+	$(Q)tools/check-kernels
+
+# The same tests, built with sanitizers in a directory of their own.
+check-sanitize:
+	$(Q)$(MAKE) --no-print-directory B=build/sanitize SANITIZE=address,undefined check-unit
+
+bench: programs
+	$(Q)tools/bench
+
+lint: programs
+	$(Q)tools/lint
+
+format:
+	$(Q)git ls-files '*.c' '*.h' | grep -v '^vmlinux/' | xargs clang-format -i
+
+install: all
+	install -D -m 755 $(B)/pagestay $(DESTDIR)$(PREFIX)/sbin/pagestay
+	install -D -m 644 man/pagestay.8 $(DESTDIR)$(PREFIX)/share/man/man8/pagestay.8
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/sbin/pagestay $(DESTDIR)$(PREFIX)/share/man/man8/pagestay.8
+
+clean:
+	rm -rf $(B)

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Events: the only thing that passes from a source to the core, live or from a recording.
+ *
+ * A stream is: STREAM, any number of NOTE, then for what is there already PROCESS, COUNTERS and
+ * MEMORY, then START. After it come intervals: PROCESS, COUNTERS, ROUTE, MEMORY, EXITED and LOSS
+ * in any order, closed by one TICK. Counters are what happened since the event before for the same
+ * process. Nothing per request and nothing per call is an event.
+ */
+#ifndef PAGESTAY_EDGE_EVENT_H
+#define PAGESTAY_EDGE_EVENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pagestay/abi.h"
+
+#define EVENT_HOST_BYTES   65 /* HOST_NAME_MAX + 1 */
+#define EVENT_DETAIL_BYTES 16
+#define EVENT_NOTE_BYTES   160
+#define EVENT_EXE_BYTES    256
+#define EVENT_UNKNOWN      UINT64_MAX /* a value that could not be read; a report says null */
+
+/* The order is the recording format's: append only. */
+enum event_kind {
+	EVENT_STREAM = 1,
+	EVENT_NOTE,
+	EVENT_START,
+	EVENT_PROCESS,
+	EVENT_COUNTERS,
+	EVENT_ROUTE,
+	EVENT_MEMORY,
+	EVENT_EXITED,
+	EVENT_LOSS,
+	EVENT_TICK,
+	EVENT_KINDS, /* one past the last */
+};
+
+/* Where the events come from. `detail` is a detail level of the command line. */
+struct event_stream {
+	char host[EVENT_HOST_BYTES];
+	char detail[EVENT_DETAIL_BYTES];
+	uint8_t routes; /* routes are counted */
+};
+
+/* Something that this kernel or these privileges could not give, in one sentence. */
+struct event_note {
+	char text[EVENT_NOTE_BYTES];
+};
+
+/* A process that is counted, or a change of what it calls itself. Any bytes, terminated. */
+struct event_process {
+	char comm[PS_COMM_BYTES];
+	char exe[EVENT_EXE_BYTES]; /* empty: unknown */
+};
+
+/* What a process did, and how many connections it has open now. */
+struct event_counters {
+	uint64_t delta[PS_COUNTERS];
+	uint64_t open;
+};
+
+/* Requests of one route of a process; routes that found the kernel's map full are not here. */
+struct event_route {
+	char text[PS_ROUTE_BYTES]; /* terminated; method and raw path, or `-` */
+	uint64_t requests;
+};
+
+/* From /proc, as of now; each may be EVENT_UNKNOWN. */
+struct event_memory {
+	uint64_t rss_bytes;
+	uint64_t anon_bytes;
+	uint64_t lazyfree_bytes;
+	uint64_t swap_bytes;
+	uint64_t faults; /* minor and major, all threads, since the process began */
+};
+
+/* What was lost since the last one, indexed by enum ps_loss. */
+struct event_loss {
+	uint64_t lost[PS_LOSSES];
+};
+
+/* The beginning or the end of an interval. */
+struct event_tick {
+	uint64_t wall_ns;     /* since the epoch */
+	uint64_t interval_ns; /* since START or the TICK before, by a monotonic clock; START: 0 */
+	uint64_t self_rss_bytes; /* of the observer */
+	uint64_t self_cpu_ns;    /* of the observer, since it began */
+};
+
+struct event {
+	enum event_kind kind;
+	struct ps_proc_key proc; /* of PROCESS, COUNTERS, ROUTE, MEMORY, EXITED */
+	union {
+		struct event_stream stream;
+		struct event_note note;
+		struct event_process process;
+		struct event_counters counters;
+		struct event_route route;
+		struct event_memory memory;
+		struct event_loss loss;
+		struct event_tick tick; /* START and TICK */
+	};
+};
+
+/* Takes an event; it is the caller's again when this returns. 0 or -errno, which ends the drain. */
+typedef int (*event_fn)(void *context, const struct event *event);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A sink writes reports somewhere. It sees the report and nothing else.
+ */
+#ifndef PAGESTAY_SINK_SINK_H
+#define PAGESTAY_SINK_SINK_H
+
+#include <stdio.h>
+
+#include "pagestay/core/report.h"
+
+struct sink;
+
+struct sink_ops {
+	int (*write)(struct sink *sink, const struct report *report);
+	int (*close)(struct sink *sink);
+};
+
+/* The first member of every sink. */
+struct sink {
+	const struct sink_ops *ops;
+};
+
+struct sink_options {
+	FILE *out;        /* stays the caller's */
+	unsigned columns; /* of the terminal; 80 where there is none */
+	unsigned top; /* rows of the text tables; JSON has all processes and the report's routes */
+};
+
+/* NULL when out of memory. */
+struct sink *sink_text_new(const struct sink_options *options);
+struct sink *sink_json_new(const struct sink_options *options);
+
+/* Writes and flushes one report. 0 or -errno of the write (-EPIPE: the reader has gone). */
+static inline int sink_write(struct sink *sink, const struct report *report)
+{
+	return sink->ops->write(sink, report);
+}
+
+/* Takes NULL. Returns what could not be written earlier. */
+static inline int sink_close(struct sink *sink)
+{
+	return sink ? sink->ops->close(sink) : 0;
+}
+
+#endif

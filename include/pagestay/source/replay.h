@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#ifndef PAGESTAY_SOURCE_REPLAY_H
+#define PAGESTAY_SOURCE_REPLAY_H
+
+#include "pagestay/source/source.h"
+
+/* A recording as a source, named `replay`. Needs no privilege. -errno with `diag` set. */
+int source_replay_open(const char *path, struct source **ret_source, struct diag *diag);
+
+#endif
