@@ -12,9 +12,7 @@
  * says "ready".
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -22,10 +20,10 @@
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "net.h"
 #include "workload.h"
 
 enum counter {
@@ -698,13 +696,9 @@ static const struct ledger_case *find_case(const char *name)
 
 static void become_server(void)
 {
-	struct sockaddr_in address = {
-		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char address[NET_ADDRESS_BYTES];
 
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
-		listen(fd, 1) != 0)
-		die("listen");
+	(void)net_listen("tcp4", false, address);
 }
 
 static void say_truth(void)
