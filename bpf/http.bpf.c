@@ -41,20 +41,14 @@ __noinline int http_head_begin(struct connection *conn, __u64 start, __u64 lengt
 
 __noinline int http_head_append(struct connection *conn, __u64 start, __u64 length)
 {
-	char more[HEAD_BYTES] = {};
 	__u32 at;
 
 	length = at_most(length, HEAD_BYTES);
-	if (!conn || !length || bpf_probe_read_user(more, length, (const void *)start))
+	if (!conn || !length)
 		return 0;
 	at = conn->head_bytes;
-	for (__u32 i = 0; i < HEAD_BYTES; i++) {
-		__u32 to = at + i;
-
-		barrier_var(to); /* the index that is checked must be the one that is used */
-		if (i < length && to < HEAD_BYTES)
-			conn->head[to] = more[i];
-	}
+	if (at >= HEAD_BYTES || bpf_probe_read_user(&conn->head[at], length, (const void *)start))
+		return 0;
 	conn->head_bytes = at_most(at + length, HEAD_BYTES);
 	return 0;
 }

@@ -27,14 +27,26 @@ static __always_inline void first_vector(struct user_bytes *bytes, const void *v
 		bytes->length = first.iov_len;
 }
 
+/*
+ * io_uring completes receives at the exit of any system call of the thread, whose registers then
+ * tell of another call; only where the call's own descriptor is the socket do they tell of this
+ * one.
+ */
+static __always_inline bool call_is_about(
+	struct task_struct *task, const struct pt_regs *regs, struct sock *sk)
+{
+	return !task->io_uring || socket_of_fd(task, SYSCALL_ARG1(regs)) == sk->sk_socket;
+}
+
 /* Where the receiving call has put its bytes, at most `received` of them; length 0 if unknown. */
-static __always_inline struct user_bytes received_bytes(struct task_struct *task, __u64 received)
+static __always_inline struct user_bytes received_bytes(
+	struct task_struct *task, struct sock *sk, __u64 received)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	struct user_bytes bytes = {.length = received};
 	struct user_msghdr message = {};
 
-	if (is_compat(task))
+	if (is_compat(task) || !call_is_about(task, regs, sk))
 		return (struct user_bytes){};
 	switch (syscall_number(regs)) {
 	case __NR_read:
@@ -42,6 +54,7 @@ static __always_inline struct user_bytes received_bytes(struct task_struct *task
 		bytes.start = SYSCALL_ARG2(regs);
 		return bytes;
 	case __NR_readv:
+	case __NR_preadv2:
 		first_vector(&bytes, (const void *)SYSCALL_ARG2(regs));
 		return bytes;
 	case __NR_recvmsg:

@@ -51,7 +51,9 @@ struct connection {
 	__u8 closed;
 	__u8 counted; /* this turn is one of `requests` */
 	__u8 pad0[6];
-	char head[HEAD_BYTES]; /* first bytes of the turn */
+	/* First bytes of the turn; as much room behind them, so that the verifier sees appends fit.
+	 */
+	char head[2 * HEAD_BYTES];
 };
 
 /* Bound: the passively opened sockets of the host. Full (no memory): counted as lost. */
@@ -110,22 +112,28 @@ static __always_inline bool unix_is_accepted(struct sock *sk)
 	return BPF_CORE_READ(address, refcnt.refs.counter) > 1;
 }
 
+/* What a descriptor of the task stands for, if it is a socket. */
+static __always_inline struct socket *socket_of_fd(struct task_struct *task, __u32 fd)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **slots = BPF_CORE_READ(table, fd);
+	struct file *file = NULL;
+
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
+	return BPF_CORE_READ(file, private_data);
+}
+
 /* The local TCP port behind a descriptor of the task; 0 when it has none or none is asked for. */
 static __always_inline __u16 local_port_of_fd(struct task_struct *task, __u32 fd)
 {
-	struct fdtable *table;
-	struct file **slot, *file = NULL;
 	struct socket *socket;
 	struct sock *sk;
 
 	if (!cfg_ports)
 		return 0;
-	table = BPF_CORE_READ(task, files, fdt);
-	if (fd >= BPF_CORE_READ(table, max_fds))
-		return 0;
-	slot = BPF_CORE_READ(table, fd) + fd;
-	bpf_probe_read_kernel(&file, sizeof(file), slot);
-	socket = BPF_CORE_READ(file, private_data);
+	socket = socket_of_fd(task, fd);
 	sk = BPF_CORE_READ(socket, sk);
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX)
 		return 0;

@@ -18,6 +18,7 @@ struct file_operations;
 struct files_struct;
 struct inode;
 struct io_ring_ctx;
+struct io_uring_task;
 struct iovec;
 struct kvec;
 struct linux_binprm;
@@ -288,6 +289,7 @@ struct task_struct {
 	long unsigned int maj_flt;
 	char comm[16];
 	struct files_struct *files;
+	struct io_uring_task *io_uring;
 	struct signal_struct *signal;
 };
 

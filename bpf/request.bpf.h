@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Requests: turns on passively opened connections, counted where bytes are received and sent.
  *
@@ -8,10 +8,12 @@
  * CPUs can hide or double a request. For Unix sockets the send itself marks it, and so does the
  * peer's receive. What sends do beyond that is end windows (window.bpf.h).
  *
- * Two sets of hooks bring the same facts: the tracepoints sock_recv_length and sock_send_length
- * where the kernel has them (added by 6e6eda44b939 in 6.3), else fexit on the protocols' own
- * functions.
+ * Two sets of hooks call on_receive and on_send with the same facts: request_tp.bpf.c and
+ * request_fexit.bpf.c.
  */
+#ifndef PAGESTAY_REQUEST_BPF_H
+#define PAGESTAY_REQUEST_BPF_H
+
 #include "http.bpf.h"
 #include "window.bpf.h"
 
@@ -215,7 +217,7 @@ static __always_inline void on_receive(struct sock *sk, int ret, int flags)
 		return;
 	}
 	if (!(flags & MSG_TRUNC))
-		bytes = received_bytes(task, ret);
+		bytes = received_bytes(task, sk, ret);
 	received(proc, task, sk, conn, &bytes);
 }
 
@@ -254,39 +256,4 @@ static __always_inline void on_send(struct sock *sk, int ret)
 	thread->open_then = thread->open;
 }
 
-SEC("?tp_btf/sock_recv_length")
-int BPF_PROG(ps_recv, struct sock *sk, int ret, int flags)
-{
-	on_receive(sk, ret, flags);
-	return 0;
-}
-
-SEC("?tp_btf/sock_send_length")
-int BPF_PROG(ps_send, struct sock *sk, int ret, int flags)
-{
-	on_send(sk, ret);
-	return 0;
-}
-
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(ps_set_state, const struct sock *const_sk, const int before, const int now)
-{
-	struct sock *sk = (struct sock *)const_sk;
-	struct connection *conn;
-
-	if (sk->sk_protocol != IPPROTO_TCP)
-		return 0;
-	if (before == TCP_SYN_RECV && now == TCP_ESTABLISHED) {
-		if (port_is_watched(sk->__sk_common.skc_num))
-			connection_new(sk);
-		return 0;
-	}
-	if (now == TCP_CLOSE || sk->sk_shutdown == SHUTDOWN_MASK) {
-		conn = connection_of(sk);
-		if (conn)
-			settle(conn);
-	}
-	return 0;
-}
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+#endif
