@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What /proc tells of a process, under a root that tests replace. Each call checks that the pid
+ * still is the process that started at the key's time; -ESRCH if it is not, or is gone.
+ */
+#ifndef PAGESTAY_EDGE_PROCFS_H
+#define PAGESTAY_EDGE_PROCFS_H
+
+#include "pagestay/edge/event.h"
+
+struct procfs {
+	int fd;           /* of the root directory; -1 before open */
+	long clock_ticks; /* a second, for start times */
+};
+
+/* `root` is normally "/proc". */
+int procfs_open(const char *root, struct procfs *ret_procfs);
+void procfs_close(struct procfs *procfs);
+
+/* comm, and exe where it may be read (empty otherwise). */
+int procfs_process(const struct procfs *procfs, const struct ps_proc_key *key,
+	struct event_process *ret_process);
+
+/*
+ * RSS, anonymous and swapped bytes from status (the kernel keeps these per CPU and adds them up
+ * loosely), the fault total from stat. Lazily freed bytes need smaps_rollup, which walks the page
+ * tables: read only when `lazyfree`, else EVENT_UNKNOWN.
+ */
+int procfs_memory(const struct procfs *procfs, const struct ps_proc_key *key, bool lazyfree,
+	struct event_memory *ret_memory);
+
+/* The resident bytes of the calling process; EVENT_UNKNOWN if they cannot be read. */
+uint64_t procfs_self_rss_bytes(const struct procfs *procfs);
+
+#endif

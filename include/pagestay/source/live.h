@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The running kernel as a source, named `bpf`.
+ */
+#ifndef PAGESTAY_SOURCE_LIVE_H
+#define PAGESTAY_SOURCE_LIVE_H
+
+#include <regex.h>
+#include <stddef.h>
+
+#include "pagestay/source/source.h"
+
+struct live_options {
+	const uint32_t *pids; /* none: every server */
+	size_t pid_count;
+	const uint16_t *ports; /* none: any; at most PS_MAX_PORTS */
+	size_t port_count;
+	const regex_t *comm; /* NULL: any; must outlive the source */
+	bool requests;       /* false: the ledger and accepts only */
+	bool routes;
+	bool verbose; /* libbpf's own messages go to stderr */
+	unsigned max_processes;
+	unsigned max_routes;
+	unsigned ring_bytes;
+};
+
+/*
+ * Loads and attaches the programs, then takes in what is there already: servers by their listening
+ * sockets and open connections, or the listed pids. -EPERM: a privilege is missing; -ENOSYS: the
+ * kernel lacks what was asked for; -ESRCH: a listed pid does not exist; others: runtime failures.
+ */
+int source_live_open(
+	const struct live_options *options, struct source **ret_source, struct diag *diag);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * pagestay: which requests leave pages behind, how long the pages stay, and why.
+ *
+ * A map of the program. Data flows one way, and an include points only downwards:
+ *
+ *   bpf/                     counts in the kernel, in maps; include/pagestay/abi.h is what it
+ * writes syscall, ledger        memory calls, accepts            uring      accepts through
+ * io_uring request, http, window  requests, routes, faults         connection TCP connections
+ *     process, seed          exec and exit; what was there before
+ *   user/base                diagnostics, cleanup, safe text
+ *   user/edge                events and their recording, /proc
+ *   user/source              live (drives the BPF skeleton), replay, synthetic: events
+ *   user/core                track: events to a report; fields: the table of a report's numbers
+ *   user/sink                text, json: a report to the user
+ *   user/app                 this file, options, the event loop (run), doctor
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "doctor.h"
+#include "options.h"
+#include "run.h"
+
+static enum exit_code dispatch(const struct options *options)
+{
+	switch (options->command) {
+	case COMMAND_WATCH:
+		return run_watch(options);
+	case COMMAND_RECORD:
+		return run_record(options);
+	case COMMAND_REPLAY:
+		return run_replay(options);
+	case COMMAND_DOCTOR:
+		return doctor(options);
+	case COMMAND_VERSION:
+		(void)puts("pagestay " PAGESTAY_VERSION);
+		return EXIT_OK;
+	case COMMAND_HELP:
+		(void)fputs(options_help, stdout);
+		return EXIT_OK;
+	}
+	return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+	struct diag diag = {};
+	enum exit_code code;
+
+	if (options_init(&options, argc, argv, &diag)) {
+		(void)fprintf(stderr, "pagestay: %s\nTry `pagestay --help`.\n", diag.text);
+		options_deinit(&options);
+		return EXIT_USAGE;
+	}
+	code = dispatch(&options);
+	options_deinit(&options);
+	return code;
+}

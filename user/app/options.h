@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The command line, parsed and checked: nothing behind it sees argv.
+ */
+#ifndef PAGESTAY_APP_OPTIONS_H
+#define PAGESTAY_APP_OPTIONS_H
+
+#include <regex.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pagestay/abi.h"
+#include "pagestay/base/diag.h"
+
+#define OPTIONS_MAX_PIDS 1024
+
+/* What `pagestay` ends with; DESIGN's contract with scripts. */
+enum exit_code {
+	EXIT_OK = 0,
+	EXIT_RUNTIME = 1,
+	EXIT_USAGE = 2,
+	EXIT_PRIVILEGE = 3,
+	EXIT_KERNEL = 4,
+};
+
+enum command {
+	COMMAND_WATCH,
+	COMMAND_RECORD,
+	COMMAND_REPLAY,
+	COMMAND_DOCTOR,
+	COMMAND_HELP,
+	COMMAND_VERSION,
+};
+
+struct options {
+	enum command command;
+	uint32_t pids[OPTIONS_MAX_PIDS];
+	unsigned pid_count;
+	uint16_t ports[PS_MAX_PORTS];
+	unsigned port_count;
+	bool by_comm;
+	regex_t comm; /* if by_comm */
+	bool json;
+	bool requests; /* --detail requests, not ledger */
+	bool routes;
+	bool verbose;
+	unsigned top;
+	unsigned max_processes, max_routes, ring_bytes;
+	const char *file; /* of record and replay */
+	double interval_s;
+	unsigned count; /* 0: until a signal */
+};
+
+/* 0, or -EINVAL with what is wrong. */
+int options_init(struct options *options, int argc, char **argv, struct diag *diag);
+void options_deinit(struct options *options);
+
+extern const char options_help[];
+
+#endif

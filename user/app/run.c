@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The event loop. A pump moves events from a source into what the command wants: the tracker and a
+ * sink, or a recording. Live commands wait for the end of the interval or a signal, and look at
+ * what is urgent in between. The only signals that are handled are waited for here, synchronously.
+ */
+#include "run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "pagestay/core/track.h"
+#include "pagestay/edge/recording.h"
+#include "pagestay/sink/sink.h"
+#include "pagestay/source/live.h"
+#include "pagestay/source/replay.h"
+
+#define URGENT_NS         100000000ull /* how often processes that came and went are looked at */
+#define NS_A_SECOND       1000000000ull
+#define DEFAULT_COLUMNS   80
+#define BUNDLED_RECORDING "tests/recordings/demo.psr"
+
+struct pump {
+	struct source *source;
+	struct track *track;               /* NULL when recording */
+	struct sink *sink;                 /* likewise */
+	struct recording_writer *recorder; /* NULL when not recording */
+	unsigned processes;                /* that the stream has named */
+	unsigned reports;
+};
+
+static void say(const char *text)
+{
+	(void)fprintf(stderr, "pagestay: %s\n", text);
+}
+
+static enum exit_code fail(const struct diag *diag, int error)
+{
+	say(diag->text[0] ? diag->text : strerror(-error));
+	if (error == -EPERM || error == -ENOSYS)
+		say("`pagestay doctor` tells what is missing; `pagestay replay " BUNDLED_RECORDING
+		    "` shows reports without privileges");
+	return error == -EPERM ? EXIT_PRIVILEGE : error == -ENOSYS ? EXIT_KERNEL : EXIT_RUNTIME;
+}
+
+static int pump_event(void *context, const struct event *event)
+{
+	struct pump *pump = context;
+	int result;
+
+	if (event->kind == EVENT_PROCESS)
+		pump->processes++;
+	if (pump->recorder) {
+		if (event->kind == EVENT_TICK)
+			pump->reports++;
+		return recording_write(pump->recorder, event);
+	}
+	result = track_event(pump->track, event);
+	if (result <= 0)
+		return result;
+	pump->reports++;
+	return sink_write(pump->sink, track_report(pump->track));
+}
+
+static int pump_drain(struct pump *pump, enum source_until until, struct diag *diag)
+{
+	return source_drain(pump->source, until, pump_event, pump, diag);
+}
+
+static unsigned terminal_columns(void)
+{
+	struct winsize size;
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= DEFAULT_COLUMNS)
+		return size.ws_col;
+	return DEFAULT_COLUMNS;
+}
+
+static int open_output(struct pump *pump, const struct options *options, const char *source_name)
+{
+	const struct sink_options sink = {
+		.out = stdout,
+		.columns = terminal_columns(),
+		.top = options->top,
+	};
+	const struct track_options track = {
+		.source = source_name,
+		.top = options->top,
+		.max_processes = options->max_processes,
+		.max_routes = options->max_routes,
+	};
+
+	pump->sink = options->json ? sink_json_new(&sink) : sink_text_new(&sink);
+	return pump->sink ? track_new(&track, &pump->track) : -ENOMEM;
+}
+
+/* Closes what is open. The first failure counts: a full disk may show only now. */
+static int pump_close(struct pump *pump, int error)
+{
+	int recorder_error = recording_writer_close(pump->recorder);
+	int sink_error = sink_close(pump->sink);
+
+	track_free(pump->track);
+	source_close(pump->source);
+	return error ? error : recorder_error ? recorder_error : sink_error;
+}
+
+static int open_live(struct pump *pump, const struct options *options, struct diag *diag)
+{
+	const struct live_options live = {
+		.pids = options->pids,
+		.pid_count = options->pid_count,
+		.ports = options->ports,
+		.port_count = options->port_count,
+		.comm = options->by_comm ? &options->comm : NULL,
+		.requests = options->requests,
+		.routes = options->routes,
+		.verbose = options->verbose,
+		.max_processes = options->max_processes,
+		.max_routes = options->max_routes,
+		.ring_bytes = options->ring_bytes,
+	};
+
+	return source_live_open(&live, &pump->source, diag);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * NS_A_SECOND + now.tv_nsec;
+}
+
+/* Waits until `deadline_ns`, looking at what is urgent. 1: a signal asks to end. */
+static int wait_interval(
+	struct pump *pump, const sigset_t *signals, uint64_t deadline_ns, struct diag *diag)
+{
+	for (;;) {
+		uint64_t now = now_ns();
+		uint64_t wait_ns = deadline_ns > now ? deadline_ns - now : 0;
+		struct timespec timeout = {};
+		int result;
+
+		timeout.tv_nsec = wait_ns < URGENT_NS ? wait_ns : URGENT_NS;
+		if (sigtimedwait(signals, NULL, &timeout) > 0)
+			return 1;
+		if (wait_ns <= URGENT_NS)
+			return 0;
+		result = pump_drain(pump, SOURCE_NOW, diag);
+		if (result < 0)
+			return result;
+	}
+}
+
+static void say_watching(const struct pump *pump, const struct options *options)
+{
+	(void)fprintf(stderr, "pagestay: watching %u process%s, every %g s\n", pump->processes,
+		pump->processes == 1 ? "" : "es", options->interval_s);
+}
+
+/* Reports until COUNT or a signal; a signal's report covers the interval under way. */
+static int live_loop(struct pump *pump, const struct options *options, const sigset_t *signals,
+	struct diag *diag)
+{
+	uint64_t interval_ns = options->interval_s * NS_A_SECOND;
+	uint64_t deadline_ns;
+	int result = pump_drain(pump, SOURCE_START, diag);
+
+	if (result < 0)
+		return result;
+	say_watching(pump, options);
+	deadline_ns = now_ns() + interval_ns;
+	do {
+		int ended = wait_interval(pump, signals, deadline_ns, diag);
+
+		if (ended < 0)
+			return ended;
+		result = pump_drain(pump, SOURCE_TICK, diag);
+		if (result < 0)
+			return result;
+		if (ended)
+			break;
+		deadline_ns += interval_ns;
+		if (deadline_ns < now_ns())
+			deadline_ns = now_ns() + interval_ns;
+	} while (!options->count || pump->reports < options->count);
+	return 0;
+}
+
+static void block_signals(sigset_t *ret_signals)
+{
+	(void)sigemptyset(ret_signals);
+	(void)sigaddset(ret_signals, SIGINT);
+	(void)sigaddset(ret_signals, SIGTERM);
+	(void)sigaddset(ret_signals, SIGHUP);
+	(void)sigprocmask(SIG_BLOCK, ret_signals, NULL);
+	(void)signal(SIGPIPE, SIG_IGN);
+}
+
+static int run_live(struct pump *pump, const struct options *options, struct diag *diag)
+{
+	sigset_t signals;
+	int error;
+
+	block_signals(&signals);
+	error = open_live(pump, options, diag);
+	return error ? error : live_loop(pump, options, &signals, diag);
+}
+
+/* A reader that went away has seen enough: that is no failure. */
+static enum exit_code finish(struct pump *pump, int error, struct diag *diag, const char *output)
+{
+	error = pump_close(pump, error);
+	if (error == -EPIPE)
+		return EXIT_OK;
+	if (!error)
+		return EXIT_OK;
+	if (!diag->text[0])
+		(void)diag_set(diag, error, "cannot write to %s: %s", output, strerror(-error));
+	return fail(diag, error);
+}
+
+enum exit_code run_watch(const struct options *options)
+{
+	struct pump pump = {};
+	struct diag diag = {};
+	int error = open_output(&pump, options, "bpf");
+
+	if (!error)
+		error = run_live(&pump, options, &diag);
+	return finish(&pump, error, &diag, "standard output");
+}
+
+enum exit_code run_record(const struct options *options)
+{
+	struct pump pump = {};
+	struct diag diag = {};
+	FILE *file = fopen(options->file, "we");
+	int error;
+
+	if (!file) {
+		error = -errno;
+		(void)diag_set(
+			&diag, error, "cannot create %s: %s", options->file, strerror(errno));
+		return fail(&diag, error == -EPERM ? -EACCES : error);
+	}
+	error = recording_writer_new(file, &pump.recorder, &diag);
+	if (!error)
+		error = run_live(&pump, options, &diag);
+	if (!error)
+		(void)fprintf(stderr, "pagestay: recorded %u interval%s in %s\n", pump.reports,
+			pump.reports == 1 ? "" : "s", options->file);
+	return finish(&pump, error, &diag, options->file);
+}
+
+static int ignore_event(void *context, const struct event *event)
+{
+	return 0;
+}
+
+/* Reads a recording to its end or its damage. 0, or why it is not sound. */
+static int check_recording(const char *path, struct diag *diag)
+{
+	struct source *source = NULL;
+	int result = source_replay_open(path, &source, diag);
+
+	if (!result)
+		result = source_drain(source, SOURCE_START, ignore_event, NULL, diag);
+	while (result > 0)
+		result = source_drain(source, SOURCE_TICK, ignore_event, NULL, diag);
+	source_close(source);
+	return result;
+}
+
+/*
+ * Damage is found before anything is shown, so that every report of a damaged recording says that
+ * it is not complete.
+ */
+enum exit_code run_replay(const struct options *options)
+{
+	struct pump pump = {};
+	struct diag damage = {}, diag = {};
+	int damaged = check_recording(options->file, &damage);
+	int result = open_output(&pump, options, "replay");
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	if (damaged && damaged != -EBADMSG)
+		return finish(&pump, damaged, &damage, "standard output");
+	if (!result)
+		result = source_replay_open(options->file, &pump.source, &diag);
+	if (!result && damaged)
+		track_damaged(pump.track);
+	if (!result)
+		result = pump_drain(&pump, SOURCE_START, &diag);
+	while (result > 0)
+		result = pump_drain(&pump, SOURCE_TICK, &diag);
+	return finish(&pump, result, &diag, "standard output");
+}

@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The tracker: what is known of each process over the stream, and the report of an interval.
+ *
+ * A process is kept from its first event to the end of the interval in which it exited, so that
+ * each appears once more, marked. Everything in `interval` starts over at each TICK; everything
+ * else lasts. Events are not trusted: they may come from a damaged or forged recording, so tables
+ * are capped and sums may wrap, but nothing can be indexed or allocated by a value from an event.
+ */
+#include "pagestay/core/track.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "pagestay/core/route.h"
+
+#define MAX_NOTES 16
+
+struct tracked_route {
+	char text[PS_ROUTE_BYTES];
+	uint64_t requests;
+	UT_hash_handle hh;
+};
+
+struct tracked_process {
+	struct ps_proc_key key;
+	struct event_process identity;
+	struct {
+		uint64_t counters[PS_COUNTERS];
+		struct tracked_route *routes;
+		struct event_memory before; /* as of its beginning */
+	} interval;
+	struct event_memory memory;
+	bool exited;
+	uint64_t open;
+	uint64_t opened_total; /* with those that were open before */
+	uint64_t closed_total; /* as reported */
+	int64_t unrouted;      /* requests that no route was read for yet; negative: the reverse */
+	uint64_t attributed_total; /* faults in windows since `faults_base` was read */
+	uint64_t faults_base;
+	uint64_t background_total; /* as reported */
+	UT_hash_handle hh;
+};
+
+struct track {
+	struct track_options options;
+	struct event_stream stream;
+	char notes[MAX_NOTES][EVENT_NOTE_BYTES];
+	const char *note_texts[MAX_NOTES];
+	size_t note_count;
+	struct tracked_process *processes;
+	bool started;
+	bool damaged;
+	uint64_t lost[PS_LOSSES];
+	uint64_t self_cpu_ns;
+	bool reported; /* the report stands; the next event begins the next interval */
+	struct report report;
+	struct report_process *rows;
+	struct report_route *routes; /* of all rows, one after the other */
+};
+
+int track_new(const struct track_options *options, struct track **ret_track)
+{
+	struct track *track = calloc(1, sizeof(*track));
+
+	if (!track)
+		return -ENOMEM;
+	track->options = *options;
+	*ret_track = track;
+	return 0;
+}
+
+static void routes_clear(struct tracked_process *process)
+{
+	struct tracked_route *route, *next;
+
+	HASH_ITER (hh, process->interval.routes, route, next) {
+		HASH_DEL(process->interval.routes, route);
+		free(route);
+	}
+}
+
+static void process_free(struct track *track, struct tracked_process *process)
+{
+	HASH_DEL(track->processes, process);
+	routes_clear(process);
+	free(process);
+}
+
+void track_free(struct track *track)
+{
+	struct tracked_process *process, *next;
+
+	if (!track)
+		return;
+	HASH_ITER (hh, track->processes, process, next)
+		process_free(track, process);
+	free(track->rows);
+	free(track->routes);
+	free(track);
+}
+
+void track_damaged(struct track *track)
+{
+	track->damaged = true;
+}
+
+const struct report *track_report(const struct track *track)
+{
+	return track->reported ? &track->report : NULL;
+}
+
+/*
+ * Folding events.
+ */
+
+/* The process of an event, new if need be. NULL: the cap is reached, or *ret_error is -ENOMEM. */
+static struct tracked_process *process_get(
+	struct track *track, const struct ps_proc_key *key, int *ret_error)
+{
+	struct tracked_process *process;
+
+	HASH_FIND(hh, track->processes, key, sizeof(*key), process);
+	if (process)
+		return process;
+	if (HASH_COUNT(track->processes) >= track->options.max_processes) {
+		track->lost[PS_LOST_MAP_FULL]++;
+		return NULL;
+	}
+	process = calloc(1, sizeof(*process));
+	if (!process) {
+		*ret_error = -ENOMEM;
+		return NULL;
+	}
+	process->key = *key;
+	process->faults_base = EVENT_UNKNOWN;
+	process->memory = (struct event_memory){
+		EVENT_UNKNOWN, EVENT_UNKNOWN, EVENT_UNKNOWN, EVENT_UNKNOWN, EVENT_UNKNOWN};
+	process->interval.before = process->memory;
+	HASH_ADD(hh, track->processes, key, sizeof(process->key), process);
+	return process;
+}
+
+static void fold_counters(
+	struct track *track, struct tracked_process *process, const struct event_counters *counters)
+{
+	for (int i = 0; i < PS_COUNTERS; i++)
+		process->interval.counters[i] += counters->delta[i];
+	process->opened_total += counters->delta[PS_CONNECTIONS_OPENED];
+	process->attributed_total +=
+		counters->delta[PS_FAULTS_IN_REQUESTS] + counters->delta[PS_FAULTS_OVERLAPPING];
+	/* What is open when the stream begins was opened by nobody that we saw. */
+	if (!track->started)
+		process->opened_total = counters->open;
+	process->open = counters->open;
+}
+
+static void fold_memory(struct tracked_process *process, const struct event_memory *memory)
+{
+	process->memory = *memory;
+	if (process->interval.before.rss_bytes == EVENT_UNKNOWN)
+		process->interval.before = *memory;
+	if (process->faults_base == EVENT_UNKNOWN && memory->faults != EVENT_UNKNOWN) {
+		process->faults_base = memory->faults;
+		process->attributed_total = 0;
+	}
+}
+
+static int fold_route(
+	struct track *track, struct tracked_process *process, const struct event_route *event)
+{
+	struct tracked_route *route;
+	char text[PS_ROUTE_BYTES] = {};
+
+	route_normalise(event->text, text);
+	HASH_FIND_STR(process->interval.routes, text, route);
+	if (!route) {
+		/* Beyond the cap a request is one of `other`, as in the kernel. */
+		if (HASH_COUNT(process->interval.routes) >= track->options.max_routes)
+			return 0;
+		route = calloc(1, sizeof(*route));
+		if (!route)
+			return -ENOMEM;
+		memcpy(route->text, text, sizeof(text));
+		HASH_ADD_STR(process->interval.routes, text, route);
+	}
+	route->requests += event->requests;
+	return 0;
+}
+
+static int fold_process_event(struct track *track, const struct event *event)
+{
+	int error = 0;
+	struct tracked_process *process = process_get(track, &event->proc, &error);
+
+	if (!process)
+		return error;
+	switch (event->kind) {
+	case EVENT_PROCESS:
+		process->identity = event->process;
+		return 0;
+	case EVENT_COUNTERS:
+		fold_counters(track, process, &event->counters);
+		return 0;
+	case EVENT_MEMORY:
+		fold_memory(process, &event->memory);
+		return 0;
+	case EVENT_ROUTE:
+		return fold_route(track, process, &event->route);
+	default:
+		process->exited = true;
+		process->open = 0;
+		return 0;
+	}
+}
+
+static void fold_note(struct track *track, const struct event_note *note)
+{
+	if (track->note_count == MAX_NOTES)
+		return;
+	memcpy(track->notes[track->note_count], note->text, sizeof(note->text));
+	track->note_texts[track->note_count] = track->notes[track->note_count];
+	track->note_count++;
+}
+
+/*
+ * Making the report.
+ */
+
+static int64_t change(uint64_t before, uint64_t now)
+{
+	return before == EVENT_UNKNOWN || now == EVENT_UNKNOWN ? REPORT_DELTA_UNKNOWN
+							       : (int64_t)(now - before);
+}
+
+/*
+ * Connections and faults are reported as the growth of a total that never shrinks: counts of one
+ * instant and readings of another may disagree by what lay between, and the next interval settles
+ * it instead of reporting a negative number.
+ */
+static uint64_t grow(uint64_t *reported, int64_t total)
+{
+	uint64_t growth;
+
+	if (total <= (int64_t)*reported)
+		return 0;
+	growth = total - *reported;
+	*reported = total;
+	return growth;
+}
+
+static uint64_t background_faults(struct tracked_process *process)
+{
+	if (process->exited || process->faults_base == EVENT_UNKNOWN ||
+		process->memory.faults == EVENT_UNKNOWN)
+		return REPORT_UNKNOWN;
+	return grow(&process->background_total,
+		process->memory.faults - process->faults_base - process->attributed_total);
+}
+
+static int by_requests(const void *a, const void *b)
+{
+	const struct report_route *left = a, *right = b;
+
+	if (left->requests != right->requests)
+		return left->requests < right->requests ? 1 : -1;
+	return strcmp(left->text, right->text);
+}
+
+/*
+ * The process's routes into `rows`: the top ones, and `other` for the rest and for what found the
+ * kernel's map full. Requests and routes are read one after the other, so at an interval's edge
+ * one may be ahead; the balance carries over and the sums agree. Returns how many rows.
+ */
+static size_t report_routes(
+	const struct track *track, struct tracked_process *process, struct report_route *rows)
+{
+	struct tracked_route *route, *next;
+	size_t count = 0, shown, top = track->options.top;
+	uint64_t other = 0;
+
+	process->unrouted += process->interval.counters[PS_REQUESTS_ROUTED];
+	HASH_ITER (hh, process->interval.routes, route, next) {
+		rows[count++] = (struct report_route){route->text, route->requests};
+		process->unrouted -= route->requests;
+	}
+	qsort(rows, count, sizeof(rows[0]), by_requests);
+	shown = top && count > top ? top : count;
+	for (size_t i = shown; i < count; i++)
+		other += rows[i].requests;
+	if (process->unrouted > 0) {
+		other += process->unrouted;
+		process->unrouted = 0;
+	}
+	if (other)
+		rows[shown++] = (struct report_route){"other", other};
+	return shown;
+}
+
+static void report_row(
+	const struct track *track, struct tracked_process *process, struct report_process *row)
+{
+	const struct event_memory *before = &process->interval.before, *now = &process->memory;
+
+	*row = (struct report_process){
+		.key = process->key,
+		.comm = process->identity.comm,
+		.exe = process->identity.exe[0] ? process->identity.exe : NULL,
+		.exited = process->exited,
+		.open = process->open,
+		.closed = grow(&process->closed_total, process->opened_total - process->open),
+		.faults_background = background_faults(process),
+		.rss_bytes = REPORT_UNKNOWN,
+		.anon_bytes = REPORT_UNKNOWN,
+		.lazyfree_bytes = REPORT_UNKNOWN,
+		.swap_bytes = REPORT_UNKNOWN,
+		.rss_delta_bytes = REPORT_DELTA_UNKNOWN,
+		.anon_delta_bytes = REPORT_DELTA_UNKNOWN,
+	};
+	memcpy(row->counters, process->interval.counters, sizeof(row->counters));
+	if (process->exited)
+		return;
+	row->rss_bytes = now->rss_bytes;
+	row->anon_bytes = now->anon_bytes;
+	row->lazyfree_bytes = now->lazyfree_bytes;
+	row->swap_bytes = now->swap_bytes;
+	row->rss_delta_bytes = change(before->rss_bytes, now->rss_bytes);
+	row->anon_delta_bytes = change(before->anon_bytes, now->anon_bytes);
+}
+
+static int compare(int64_t left, int64_t right)
+{
+	return (left > right) - (left < right);
+}
+
+static int by_growth(const void *a, const void *b)
+{
+	const struct report_process *left = a, *right = b;
+	int order = compare(right->anon_delta_bytes, left->anon_delta_bytes);
+
+	if (!order)
+		order = compare(right->anon_bytes + 1, left->anon_bytes + 1);
+	if (!order)
+		order = compare(left->key.tgid, right->key.tgid);
+	return order ? order : compare(left->key.start_ns, right->key.start_ns);
+}
+
+static size_t count_routes(const struct track *track)
+{
+	struct tracked_process *process, *next;
+	size_t count = 0;
+
+	HASH_ITER (hh, track->processes, process, next)
+		count += HASH_COUNT(process->interval.routes) + 1;
+	return count;
+}
+
+static int report_rows(struct track *track)
+{
+	struct tracked_process *process, *next;
+	size_t count = 0, used = 0;
+
+	free(track->rows);
+	free(track->routes);
+	track->rows = calloc(HASH_COUNT(track->processes) + 1, sizeof(*track->rows));
+	track->routes = calloc(count_routes(track) + 1, sizeof(*track->routes));
+	if (!track->rows || !track->routes)
+		return -ENOMEM;
+	HASH_ITER (hh, track->processes, process, next) {
+		struct report_process *row = &track->rows[count++];
+
+		report_row(track, process, row);
+		if (!track->stream.routes)
+			continue;
+		row->routes = &track->routes[used];
+		row->route_count = report_routes(track, process, &track->routes[used]);
+		used += HASH_COUNT(process->interval.routes) + 1;
+	}
+	qsort(track->rows, count, sizeof(track->rows[0]), by_growth);
+	track->report.processes = track->rows;
+	track->report.process_count = count;
+	return 0;
+}
+
+static int make_report(struct track *track, const struct event_tick *tick)
+{
+	int error = report_rows(track);
+
+	if (error)
+		return error;
+	track->report.wall_ns = tick->wall_ns;
+	track->report.interval_ns = tick->interval_ns;
+	track->report.host = track->stream.host;
+	track->report.source = track->options.source;
+	track->report.detail = track->stream.detail;
+	track->report.routes = track->stream.routes;
+	track->report.complete = !track->damaged;
+	for (int i = 0; i < PS_LOSSES; i++) {
+		track->report.lost[i] = track->lost[i];
+		if (track->lost[i])
+			track->report.complete = false;
+	}
+	track->report.notes = track->note_texts;
+	track->report.note_count = track->note_count;
+	track->report.self_rss_bytes = tick->self_rss_bytes;
+	track->report.self_cpu_ns = tick->self_cpu_ns - track->self_cpu_ns;
+	track->self_cpu_ns = tick->self_cpu_ns;
+	track->reported = true;
+	return 1;
+}
+
+/* The interval's counts start over; processes that exited in it are forgotten. */
+static void begin_interval(struct track *track)
+{
+	struct tracked_process *process, *next;
+
+	track->reported = false;
+	memset(track->lost, 0, sizeof(track->lost));
+	HASH_ITER (hh, track->processes, process, next) {
+		if (process->exited) {
+			process_free(track, process);
+			continue;
+		}
+		routes_clear(process);
+		memset(process->interval.counters, 0, sizeof(process->interval.counters));
+		process->interval.before = process->memory;
+	}
+}
+
+int track_event(struct track *track, const struct event *event)
+{
+	if (track->reported)
+		begin_interval(track);
+	switch (event->kind) {
+	case EVENT_STREAM:
+		track->stream = event->stream;
+		return 0;
+	case EVENT_NOTE:
+		fold_note(track, &event->note);
+		return 0;
+	case EVENT_START:
+		track->started = true;
+		track->self_cpu_ns = event->tick.self_cpu_ns;
+		return 0;
+	case EVENT_LOSS:
+		for (int i = 0; i < PS_LOSSES; i++)
+			track->lost[i] += event->loss.lost[i];
+		return 0;
+	case EVENT_TICK:
+		return make_report(track, &event->tick);
+	default:
+		return fold_process_event(track, event);
+	}
+}

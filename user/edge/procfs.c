@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Reads /proc files into typed values. Holds one directory descriptor and nothing else; a file is
+ * read whole into a bounded buffer, because each read of a proc file is a snapshot of its own.
+ * Called by the live source.
+ */
+#include "pagestay/edge/procfs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <string.h>
+
+#include "pagestay/base/cleanup.h"
+
+#define FILE_BYTES 8192
+
+/* The fields after the comm of stat, counted as proc(5) counts them. */
+enum {
+	STAT_FIRST = 3,
+	STAT_MINFLT = 10,
+	STAT_MAJFLT = 12,
+	STAT_STARTTIME = 22,
+};
+
+int procfs_open(const char *root, struct procfs *ret_procfs)
+{
+	int fd = open(root, O_DIRECTORY | O_PATH | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	*ret_procfs = (struct procfs){.fd = fd, .clock_ticks = sysconf(_SC_CLK_TCK)};
+	return 0;
+}
+
+void procfs_close(struct procfs *procfs)
+{
+	if (procfs->fd >= 0)
+		close(procfs->fd);
+	procfs->fd = -1;
+}
+
+/* The whole file, terminated. Returns its length or -errno; what is longer than the buffer is cut.
+ */
+static ssize_t read_path(const struct procfs *procfs, const char *path, char *buffer, size_t bytes)
+{
+	_cleanup_(cleanup_close) int fd = -1;
+	size_t length = 0;
+
+	fd = openat(procfs->fd, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	while (length < bytes - 1) {
+		ssize_t got = read(fd, buffer + length, bytes - 1 - length);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (got == 0)
+			break;
+		length += got;
+	}
+	buffer[length] = '\0';
+	return length;
+}
+
+static ssize_t read_file(
+	const struct procfs *procfs, uint32_t pid, const char *name, char *buffer, size_t bytes)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "%" PRIu32 "/%s", pid, name);
+	return read_path(procfs, path, buffer, bytes);
+}
+
+/* Field `index` of a stat line; the comm before it may hold spaces and parentheses. */
+static int stat_field(const char *stat, int index, uint64_t *ret_value)
+{
+	const char *field = strrchr(stat, ')');
+
+	if (!field || field[1] != ' ')
+		return -EINVAL;
+	field += 2;
+	for (int i = STAT_FIRST; i < index; i++) {
+		field = strchr(field, ' ');
+		if (!field)
+			return -EINVAL;
+		field++;
+	}
+	return sscanf(field, "%" SCNu64, ret_value) == 1 ? 0 : -EINVAL;
+}
+
+/* Reads stat, and refuses it when the pid belongs to another process by now. */
+static int read_stat(
+	const struct procfs *procfs, const struct ps_proc_key *key, char *stat, size_t bytes)
+{
+	ssize_t length = read_file(procfs, key->tgid, "stat", stat, bytes);
+	uint64_t start_ticks;
+	int error;
+
+	if (length < 0)
+		return length;
+	error = stat_field(stat, STAT_STARTTIME, &start_ticks);
+	if (error)
+		return error;
+	return start_ticks == key->start_ns / (1000000000ull / procfs->clock_ticks) ? 0 : -ESRCH;
+}
+
+/* `Name:   123 kB` in status or smaps_rollup, as bytes; EVENT_UNKNOWN if there is no such line. */
+static uint64_t kilobytes(const char *text, const char *name)
+{
+	size_t length = strlen(name);
+	uint64_t value;
+
+	for (const char *line = text; line; line = strchr(line, '\n')) {
+		if (*line == '\n')
+			line++;
+		if (strncmp(line, name, length) == 0 && line[length] == ':')
+			return sscanf(line + length + 1, "%" SCNu64, &value) == 1 ? value * 1024
+										  : EVENT_UNKNOWN;
+	}
+	return EVENT_UNKNOWN;
+}
+
+int procfs_process(const struct procfs *procfs, const struct ps_proc_key *key,
+	struct event_process *ret_process)
+{
+	struct event_process process = {};
+	char buffer[FILE_BYTES], path[64];
+	ssize_t length;
+	int error = read_stat(procfs, key, buffer, sizeof(buffer));
+
+	if (error)
+		return error;
+	length = read_file(procfs, key->tgid, "comm", buffer, sizeof(buffer));
+	if (length < 0)
+		return length;
+	if (length > 0 && buffer[length - 1] == '\n')
+		length--;
+	if ((size_t)length >= sizeof(process.comm))
+		length = sizeof(process.comm) - 1;
+	memcpy(process.comm, buffer, length);
+	(void)snprintf(path, sizeof(path), "%" PRIu32 "/exe", key->tgid);
+	length = readlinkat(procfs->fd, path, process.exe, sizeof(process.exe) - 1);
+	process.exe[length > 0 ? length : 0] = '\0';
+	*ret_process = process;
+	return 0;
+}
+
+int procfs_memory(const struct procfs *procfs, const struct ps_proc_key *key, bool lazyfree,
+	struct event_memory *ret_memory)
+{
+	struct event_memory memory = {.lazyfree_bytes = EVENT_UNKNOWN, .faults = EVENT_UNKNOWN};
+	uint64_t minor, major;
+	char buffer[FILE_BYTES];
+	ssize_t length;
+	int error = read_stat(procfs, key, buffer, sizeof(buffer));
+
+	if (error)
+		return error;
+	if (!stat_field(buffer, STAT_MINFLT, &minor) && !stat_field(buffer, STAT_MAJFLT, &major))
+		memory.faults = minor + major;
+	length = read_file(procfs, key->tgid, "status", buffer, sizeof(buffer));
+	if (length < 0)
+		return length;
+	memory.rss_bytes = kilobytes(buffer, "VmRSS");
+	memory.anon_bytes = kilobytes(buffer, "RssAnon");
+	memory.swap_bytes = kilobytes(buffer, "VmSwap");
+	if (lazyfree) {
+		length = read_file(procfs, key->tgid, "smaps_rollup", buffer, sizeof(buffer));
+		if (length > 0)
+			memory.lazyfree_bytes = kilobytes(buffer, "LazyFree");
+	}
+	*ret_memory = memory;
+	return 0;
+}
+
+uint64_t procfs_self_rss_bytes(const struct procfs *procfs)
+{
+	char buffer[256];
+	uint64_t pages;
+
+	if (read_path(procfs, "self/statm", buffer, sizeof(buffer)) < 0 ||
+		sscanf(buffer, "%*u %" SCNu64, &pages) != 1)
+		return EVENT_UNKNOWN;
+	return pages * sysconf(_SC_PAGESIZE);
+}
