@@ -10,21 +10,22 @@
 
 /*
  * For a terminal: printable ASCII stays, a backslash and everything else become \\ and \xHH. At
- * most `width` columns are written, the last one `~` when something was cut. Needs
- * `out_bytes` > `width`; the result is terminated.
+ * most `width` columns are written, the last one `~` when something was cut; an escape is never cut
+ * in two. Needs `out_bytes` > `width`; the result is terminated.
  */
 void text_for_terminal(const char *bytes, size_t length, size_t width, char *out, size_t out_bytes);
 
 /*
  * For JSON: valid UTF-8 stays, each byte that is not part of it becomes U+FFFD. The result is
- * terminated and needs 3 * length + 1 bytes at most. Control characters are left to the JSON
+ * terminated and needs 3 * length + 1 bytes at most; what does not fit `out_bytes` (at least 1) is
+ * left out by whole characters. Control characters are left to the JSON
  * writer, which escapes them. Returns the length.
  */
 size_t text_for_json(const char *bytes, size_t length, char *out, size_t out_bytes);
 
 /*
- * A number of bytes in at most six columns, as ls -h and vmstat -w users expect: `0`, `512`, `64K`,
- * `1.3M`, `684M`, `1.2G`. `out` needs 16 bytes.
+ * A number of bytes in at most five columns, as ls -h and vmstat -w users expect: `0`, `512`,
+ * `64K`, `1.3M`, `684M`, `1.2G`. Powers of 1024, rounded to nearest. `out` needs 16 bytes.
  */
 void text_bytes(uint64_t bytes, char out[16]);
 

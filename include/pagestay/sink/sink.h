@@ -23,13 +23,16 @@ struct sink {
 
 struct sink_options {
 	FILE *out;        /* stays the caller's */
-	unsigned columns; /* of the terminal; 80 where there is none */
-	unsigned top; /* rows of the text tables; JSON has all processes and the report's routes */
+	unsigned columns; /* of the terminal; fewer than 80 are taken as 80 */
+	unsigned top;     /* rows of the text table, 0: all; JSON always has all processes */
 };
 
 /* NULL when out of memory. */
 struct sink *sink_text_new(const struct sink_options *options);
 struct sink *sink_json_new(const struct sink_options *options);
+
+/* For sinks: one fwrite of all bytes, and a flush. 0 or -errno. */
+int sink_put(FILE *out, const char *bytes, size_t length);
 
 /* Writes and flushes one report. 0 or -errno of the write (-EPIPE: the reader has gone). */
 static inline int sink_write(struct sink *sink, const struct report *report)
@@ -37,7 +40,7 @@ static inline int sink_write(struct sink *sink, const struct report *report)
 	return sink->ops->write(sink, report);
 }
 
-/* Takes NULL. Returns what could not be written earlier. */
+/* Takes NULL. Returns the first error of a write, or 0. */
 static inline int sink_close(struct sink *sink)
 {
 	return sink ? sink->ops->close(sink) : 0;
