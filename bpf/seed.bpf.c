@@ -142,11 +142,13 @@ int ps_count_open(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct connection *conn = ctx->value;
 	struct sock *sk = ctx->sk;
+	struct ps_proc_key owner;
 	struct ps_proc *proc;
 
 	if (!conn || !sk || !sk->sk_socket || !conn->owner.tgid)
 		return 0;
-	proc = bpf_map_lookup_elem(&procs, &conn->owner);
+	owner = conn->owner; /* an iterator's buffer is no key to 6.1's verifier */
+	proc = bpf_map_lookup_elem(&procs, &owner);
 	if (!proc)
 		return 0;
 	if (proc->open_scan != open_scan) {

@@ -175,7 +175,7 @@ static int load_and_attach(struct live *live, struct diag *diag)
 		live->kernel.hooks = HOOKS_NONE;
 		error = load(live, live->options.requests);
 	}
-	if (error == -EPERM || error == -EACCES)
+	if (error == -EPERM)
 		return diag_set(
 			diag, -EPERM, "the kernel refused the BPF programs: %s", strerror(-error));
 	if (error)
