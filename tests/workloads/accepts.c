@@ -8,7 +8,6 @@
  * sees their end and closes its side, and the others stay open until "end". With --server-closes
  * the parent closes first and the child keeps its side open.
  */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>

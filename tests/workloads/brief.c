@@ -7,7 +7,6 @@
  * it is a request. With --then-exec it replaces itself by a new program image that makes L more
  * requests on a socket of its own; with --leave it ends without waiting for "end".
  */
-#define _GNU_SOURCE
 #include <getopt.h>
 
 #include "net.h"

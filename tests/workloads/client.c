@@ -20,7 +20,6 @@
  * Pauses are not times: where a kind needs the server to have received something first, it waits
  * for the server's books to say so, and such kinds run in one thread.
  */
-#define _GNU_SOURCE
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
@@ -465,6 +464,8 @@ static void open_early(void)
 		for (unsigned request = 0; request < options.before; request++)
 			plain_exchange(connections[i]);
 	}
+	while (books && accepted_by_server() < options.connections)
+		usleep(200);
 	sent_requests = 0;
 	answers = 0;
 }

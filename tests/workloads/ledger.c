@@ -11,7 +11,6 @@
  * ledger --listen CASE first opens a listening socket, which makes the process a server before it
  * says "ready".
  */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>

@@ -20,7 +20,6 @@
  * Connections are served one at a time by each worker of prefork and reuseport, and concurrently in
  * all other modes.
  */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <getopt.h>
 #include <liburing.h>

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The split of faults into requests, overlapping requests and background, against a server that
+ * touches known numbers of fresh pages at known moments. The serving threads are warmed up and know
+ * how many faults they had beyond the plan (none, as a rule), so what falls into windows is
+ * expected exactly; the background also holds what the rest of the process does (the workload's
+ * main thread reads "go" and says "done"), for which BACKGROUND_SLACK pages are allowed.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "groups.h"
+#include "harness.h"
+
+#define BACKGROUND_SLACK 32
+
+struct fault_case {
+	const char *test;
+	const char *shape;
+};
+
+static const struct fault_case cases[] = {
+	{"faults_between_receive_and_send_are_in_the_request", "touch"},
+	{"faults_on_pages_that_stay_are_in_the_request", "keep"},
+	{"faults_of_many_threads_are_each_in_their_request", "threads"},
+	{"faults_after_the_last_send_are_background", "after"},
+	{"faults_between_two_sends_are_in_the_request", "between-sends"},
+	{"faults_with_two_requests_open_are_overlapping", "two-open"},
+	{"faults_before_the_second_request_are_not_overlapping", "one-then-two-open"},
+	{"faults_after_the_second_answer_are_in_neither_background_nor_lost", "two-then-one-open"},
+	{"faults_of_another_thread_are_background", "beside"},
+};
+
+#define CASES (sizeof(cases) / sizeof(cases[0]))
+
+struct outcome {
+	pid_t pid;
+	uint64_t requests, in_requests, overlapping, background, open, unplanned;
+};
+
+static struct outcome outcomes[CASES];
+static struct live_session session;
+
+static void keep_truth(struct outcome *outcome, struct workload *workload)
+{
+	outcome->requests = workload_number(workload, "requests");
+	outcome->in_requests = workload_number(workload, "in_requests");
+	outcome->overlapping = workload_number(workload, "overlapping");
+	outcome->background = workload_number(workload, "background");
+	outcome->open = workload_number(workload, "open");
+	outcome->unplanned = workload_number(workload, "unplanned");
+}
+
+static struct report *run_all_cases(void)
+{
+	struct workload *workloads[CASES];
+	struct pagestay *pagestay;
+	struct words options = {0};
+	struct report *report;
+
+	for (size_t i = 0; i < CASES; i++) {
+		workloads[i] = workload_start("faults", "%s", cases[i].shape);
+		outcomes[i].pid = workload_pid(workloads[i]);
+		words_add_pid(&options, outcomes[i].pid);
+	}
+	pagestay = pagestay_start(&options);
+	words_deinit(&options);
+	for (size_t i = 0; i < CASES; i++) {
+		workload_run(workloads[i]);
+		keep_truth(&outcomes[i], workloads[i]);
+	}
+	report = pagestay_stop(pagestay);
+	for (size_t i = 0; i < CASES; i++)
+		workload_end(workloads[i]);
+	return report;
+}
+
+static void require_within(const char *what, uint64_t value, uint64_t least, uint64_t most)
+{
+	if (value < least || value > most)
+		fail_msg("%s is %" PRIu64 ", expected %" PRIu64 " to %" PRIu64, what, value, least,
+			most);
+}
+
+static void faults_are_split_exactly(void **state)
+{
+	const struct fault_case *fault_case = *state;
+	const struct outcome *outcome = &outcomes[fault_case - cases];
+	struct report *report = live_session_report(&session, run_all_cases);
+	uint64_t in_requests = report_sum(report, outcome->pid, "faults.in_requests");
+	uint64_t overlapping = report_sum(report, outcome->pid, "faults.overlapping");
+	uint64_t background = report_sum(report, outcome->pid, "faults.background");
+
+	print_message("%s: %" PRIu64 " in requests, %" PRIu64 " overlapping, %" PRIu64
+		      " background; planned %" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64
+		      " open\n",
+		fault_case->shape, in_requests, overlapping, background, outcome->in_requests,
+		outcome->overlapping, outcome->background, outcome->open);
+	assert_int_equal(report_sum(report, outcome->pid, "requests"), outcome->requests);
+	/* With one request answered and one still open, a page is the open one's or both's, but
+	 * never lost. */
+	require_within("in_requests + overlapping", in_requests + overlapping,
+		outcome->in_requests + outcome->overlapping + outcome->open,
+		outcome->in_requests + outcome->overlapping + outcome->open + outcome->unplanned);
+	require_within("in_requests", in_requests, outcome->in_requests,
+		outcome->in_requests + outcome->open + outcome->unplanned);
+	require_within("background", background, outcome->background,
+		outcome->background + outcome->unplanned + BACKGROUND_SLACK);
+}
+
+int run_faults_group(void)
+{
+	struct CMUnitTest tests[CASES];
+	int failed;
+
+	for (size_t i = 0; i < CASES; i++)
+		tests[i] = (struct CMUnitTest){.name = cases[i].test,
+			.test_func = faults_are_split_exactly,
+			.teardown_func = live_teardown,
+			.initial_state = (void *)&cases[i]};
+	failed = cmocka_run_group_tests_name("faults", tests, NULL, NULL);
+	report_free(session.report);
+	return failed;
+}

@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Reading and checking what pagestay reported. The contract is written down here once more,
+ * independently of the program's own field table, so that a field that is lost, renamed or of
+ * another type there fails every live test. A report is immutable after report_read().
+ */
+#include <inttypes.h>
+#include <regex.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness.h"
+
+struct report {
+	json_t *lines;  /* array of line objects */
+	json_t *exited; /* set of processes that have exited */
+};
+
+enum kind { COUNT, SIGNED, NUMBER, TEXT, BOOLEAN, OBJECT, ARRAY };
+
+struct field {
+	const char *path;
+	enum kind kind;
+	bool may_be_null;
+};
+
+static const struct field line_fields[] = {
+	{"schema", TEXT, false},
+	{"ts", TEXT, false},
+	{"host", TEXT, false},
+	{"interval_s", NUMBER, false},
+	{"source", TEXT, false},
+	{"detail", TEXT, false},
+	{"complete", BOOLEAN, false},
+	{"lost.events", COUNT, false},
+	{"lost.map_full", COUNT, false},
+	{"processes", ARRAY, false},
+};
+
+static const struct field process_fields[] = {
+	{"pid", COUNT, false},
+	{"start_time_ns", COUNT, false},
+	{"comm", TEXT, false},
+	{"exe", TEXT, true},
+	{"unit", TEXT, true},
+	{"container", TEXT, true},
+	{"allocator", OBJECT, true},
+	{"accepts", COUNT, true},
+	{"connections.open", COUNT, true},
+	{"connections.opened", COUNT, true},
+	{"connections.closed", COUNT, true},
+	{"requests", COUNT, true},
+	{"rss_bytes", COUNT, true},
+	{"rss_delta_bytes", SIGNED, true},
+	{"anon_bytes", COUNT, true},
+	{"lazyfree_bytes", COUNT, true},
+	{"swap_bytes", COUNT, true},
+	{"ledger.brk.calls", COUNT, false},
+	{"ledger.brk.grow_bytes", COUNT, false},
+	{"ledger.brk.shrink_bytes", COUNT, false},
+	{"ledger.brk.failed", COUNT, false},
+	{"ledger.mmap.calls", COUNT, false},
+	{"ledger.mmap.bytes", COUNT, false},
+	{"ledger.mmap.anon_bytes", COUNT, false},
+	{"ledger.mmap.failed", COUNT, false},
+	{"ledger.munmap.calls", COUNT, false},
+	{"ledger.munmap.bytes", COUNT, false},
+	{"ledger.munmap.failed", COUNT, false},
+	{"ledger.mremap.calls", COUNT, false},
+	{"ledger.mremap.grow_bytes", COUNT, false},
+	{"ledger.mremap.shrink_bytes", COUNT, false},
+	{"ledger.mremap.failed", COUNT, false},
+	{"ledger.mprotect.calls", COUNT, false},
+	{"ledger.mprotect.commit_bytes", COUNT, false},
+	{"ledger.mprotect.decommit_bytes", COUNT, false},
+	{"ledger.mprotect.failed", COUNT, false},
+	{"ledger.madvise.calls", COUNT, false},
+	{"ledger.madvise.dontneed_bytes", COUNT, false},
+	{"ledger.madvise.free_bytes", COUNT, false},
+	{"ledger.madvise.other_bytes", COUNT, false},
+	{"ledger.madvise.failed", COUNT, false},
+	{"faults.in_requests", COUNT, true},
+	{"faults.overlapping", COUNT, true},
+	{"faults.background", COUNT, true},
+	{"retention", OBJECT, true},
+	{"routes", ARRAY, true},
+	{"heap", OBJECT, true},
+	{"verdict", OBJECT, true},
+};
+
+static const struct field route_fields[] = {
+	{"route", TEXT, false},
+	{"requests", COUNT, false},
+	{"touched_pages", COUNT, true},
+	{"kept_pages", COUNT, true},
+};
+
+#define FIELDS(table) (table), sizeof(table) / sizeof((table)[0])
+
+/* The value at a dotted path; NULL when any part of it is missing. A null on the way is the value.
+ */
+static json_t *find(json_t *object, const char *path)
+{
+	while (object && !json_is_null(object)) {
+		const char *dot = strchr(path, '.');
+		size_t length = dot ? (size_t)(dot - path) : strlen(path);
+
+		object = json_object_getn(object, path, length);
+		if (!dot)
+			break;
+		path = dot + 1;
+	}
+	return object;
+}
+
+static bool is_of_kind(const json_t *value, enum kind kind)
+{
+	switch (kind) {
+	case COUNT:
+		return json_is_integer(value) && json_integer_value(value) >= 0;
+	case SIGNED:
+		return json_is_integer(value);
+	case NUMBER:
+		return json_is_number(value) && json_number_value(value) >= 0;
+	case TEXT:
+		return json_is_string(value);
+	case BOOLEAN:
+		return json_is_boolean(value);
+	case OBJECT:
+		return json_is_object(value);
+	case ARRAY:
+		return json_is_array(value);
+	}
+	return false;
+}
+
+static void check_fields(json_t *object, const struct field *fields, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		json_t *value = find(object, fields[i].path);
+
+		if (!value)
+			fail_msg("'%s' is missing", fields[i].path);
+		if (json_is_null(value) && fields[i].may_be_null)
+			continue;
+		if (!is_of_kind(value, fields[i].kind))
+			fail_msg("'%s' has a value of the wrong kind", fields[i].path);
+	}
+}
+
+static uint64_t count_of(json_t *object, const char *path)
+{
+	json_t *value = find(object, path);
+
+	if (!is_of_kind(value, COUNT))
+		fail_msg("'%s' is no number where one is needed", path);
+	return (uint64_t)json_integer_value(value);
+}
+
+static bool has_exited(json_t *process)
+{
+	return json_is_true(json_object_get(process, "exited"));
+}
+
+/* Each process once in a line, and never again after the line that says it has exited. */
+static void check_identity(struct report *report, json_t *line)
+{
+	json_t *seen = json_object();
+	json_t *process;
+	size_t i;
+
+	json_array_foreach (json_object_get(line, "processes"), i, process) {
+		char identity[64];
+
+		(void)snprintf(identity, sizeof(identity), "%" PRIu64 " started at %" PRIu64,
+			count_of(process, "pid"), count_of(process, "start_time_ns"));
+		if (json_object_get(seen, identity))
+			fail_msg("process %s is twice in one line", identity);
+		if (json_object_get(report->exited, identity))
+			fail_msg("process %s is back after it exited", identity);
+		json_object_set_new(seen, identity, json_true());
+		if (has_exited(process))
+			json_object_set_new(report->exited, identity, json_true());
+	}
+	json_decref(seen);
+}
+
+static void check_text(json_t *line, const char *path, const char *expression)
+{
+	const char *text = json_string_value(find(line, path));
+	regex_t compiled;
+	int outcome;
+
+	if (regcomp(&compiled, expression, REG_EXTENDED | REG_NOSUB) != 0)
+		fail_msg("expression '%s'", expression);
+	outcome = regexec(&compiled, text, 0, NULL, 0);
+	regfree(&compiled);
+	if (outcome != 0)
+		fail_msg("'%s' is '%s'", path, text);
+}
+
+static void check_line(struct report *report, json_t *line)
+{
+	json_t *process, *route;
+	size_t i, j;
+
+	check_fields(line, FIELDS(line_fields));
+	check_text(line, "schema", "^pagestay\\.report/1$");
+	check_text(line, "source", "^bpf");
+	check_text(
+		line, "ts", "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$");
+	json_array_foreach (json_object_get(line, "processes"), i, process) {
+		check_fields(process, FIELDS(process_fields));
+		json_array_foreach (json_object_get(process, "routes"), j, route) {
+			check_fields(route, FIELDS(route_fields));
+		}
+	}
+	check_identity(report, line);
+}
+
+struct report *report_read(const char *text)
+{
+	struct report *report = calloc(1, sizeof(*report));
+	const char *line = text;
+
+	if (!report)
+		fail_msg("no memory");
+	report->lines = json_array();
+	report->exited = json_object();
+	while (*line) {
+		const char *end = strchr(line, '\n');
+		json_error_t error;
+		json_t *object;
+
+		if (!end)
+			fail_msg("the last line has no end: %s", line);
+		/* jansson also refuses whatever is not UTF-8. */
+		object = json_loadb(line, (size_t)(end - line),
+			JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+		if (!json_is_object(object))
+			fail_msg("line %zu is no JSON object: %s: %.*s",
+				json_array_size(report->lines) + 1, error.text, (int)(end - line),
+				line);
+		check_line(report, object);
+		json_array_append_new(report->lines, object);
+		line = end + 1;
+	}
+	return report;
+}
+
+void report_free(struct report *report)
+{
+	if (!report)
+		return;
+	json_decref(report->lines);
+	json_decref(report->exited);
+	free(report);
+}
+
+void report_require_complete(const struct report *report)
+{
+	uint64_t events = report_line_sum(report, "lost.events");
+	uint64_t map_full = report_line_sum(report, "lost.map_full");
+
+	if (events != 0 || map_full != 0 || !report_is_complete(report))
+		fail_msg("something was lost: %" PRIu64 " events, %" PRIu64 " for lack of room, %s",
+			events, map_full, report_is_complete(report) ? "complete" : "not complete");
+}
+
+bool report_is_complete(const struct report *report)
+{
+	json_t *line;
+	size_t i;
+
+	json_array_foreach (report->lines, i, line) {
+		if (!json_is_true(json_object_get(line, "complete")))
+			return false;
+	}
+	return true;
+}
+
+size_t report_lines(const struct report *report)
+{
+	return json_array_size(report->lines);
+}
+
+json_t *report_line(const struct report *report, size_t index)
+{
+	return json_array_get(report->lines, index);
+}
+
+/* Which entries a walk is about. */
+struct selection {
+	size_t first_line;
+	pid_t pid;
+	uint64_t start_time_ns; /* 0: any */
+};
+
+static bool is_selected(const struct selection *selection, json_t *process)
+{
+	return count_of(process, "pid") == (uint64_t)selection->pid &&
+	       (selection->start_time_ns == 0 ||
+		       count_of(process, "start_time_ns") == selection->start_time_ns);
+}
+
+/* Calls `visit` for each entry, in order; returns how many there were. */
+static size_t walk(const struct report *report, const struct selection *selection,
+	void (*visit)(json_t *process, void *data), void *data)
+{
+	size_t visited = 0;
+	json_t *process;
+	size_t i;
+
+	for (size_t line = selection->first_line; line < report_lines(report); line++) {
+		json_array_foreach (
+			json_object_get(report_line(report, line), "processes"), i, process) {
+			if (!is_selected(selection, process))
+				continue;
+			visit(process, data);
+			visited++;
+		}
+	}
+	return visited;
+}
+
+struct addition {
+	const char *path;
+	uint64_t sum;
+	uint64_t last;
+};
+
+static void add(json_t *process, void *data)
+{
+	struct addition *addition = data;
+
+	addition->last = count_of(process, addition->path);
+	addition->sum += addition->last;
+}
+
+static struct addition add_up(
+	const struct report *report, const struct selection *selection, const char *path)
+{
+	struct addition addition = {.path = path};
+
+	if (walk(report, selection, add, &addition) == 0)
+		fail_msg("process %d is not in the report", (int)selection->pid);
+	return addition;
+}
+
+uint64_t report_sum_from(
+	const struct report *report, size_t first_line, pid_t pid, const char *path)
+{
+	return add_up(report, &(struct selection){.first_line = first_line, .pid = pid}, path).sum;
+}
+
+uint64_t report_sum(const struct report *report, pid_t pid, const char *path)
+{
+	return report_sum_from(report, 0, pid, path);
+}
+
+uint64_t report_last(const struct report *report, pid_t pid, const char *path)
+{
+	return add_up(report, &(struct selection){.pid = pid}, path).last;
+}
+
+uint64_t report_sum_started(
+	const struct report *report, pid_t pid, uint64_t start_time_ns, const char *path)
+{
+	return add_up(report, &(struct selection){.pid = pid, .start_time_ns = start_time_ns}, path)
+		.sum;
+}
+
+static void note(json_t *process, void *data)
+{
+	(void)process;
+	(void)data;
+}
+
+bool report_has(const struct report *report, pid_t pid)
+{
+	return walk(report, &(struct selection){.pid = pid}, note, NULL) > 0;
+}
+
+static void count_exit(json_t *process, void *data)
+{
+	size_t *exits = data;
+
+	if (has_exited(process))
+		++*exits;
+}
+
+size_t report_exits(const struct report *report, pid_t pid)
+{
+	size_t exits = 0;
+
+	(void)walk(report, &(struct selection){.pid = pid}, count_exit, &exits);
+	return exits;
+}
+
+struct start_times {
+	uint64_t *values;
+	size_t count, max;
+};
+
+static void add_start_time(json_t *process, void *data)
+{
+	struct start_times *times = data;
+	uint64_t value = count_of(process, "start_time_ns");
+
+	for (size_t i = 0; i < times->count; i++)
+		if (times->values[i] == value)
+			return;
+	if (times->count < times->max)
+		times->values[times->count++] = value;
+}
+
+size_t report_start_times(
+	const struct report *report, pid_t pid, uint64_t *ret_start_times, size_t max)
+{
+	struct start_times times = {.values = ret_start_times, .max = max};
+
+	(void)walk(report, &(struct selection){.pid = pid}, add_start_time, &times);
+	return times.count;
+}
+
+uint64_t report_line_sum(const struct report *report, const char *path)
+{
+	uint64_t sum = 0;
+	json_t *line;
+	size_t i;
+
+	json_array_foreach (report->lines, i, line) {
+		sum += count_of(line, path);
+	}
+	return sum;
+}
+
+bool report_expect(const struct report *report, const char *who, pid_t pid, const char *path,
+	uint64_t expected)
+{
+	uint64_t sum = report_sum(report, pid, path);
+
+	if (sum == expected)
+		return true;
+	print_error("%s: %s is %" PRIu64 ", the truth is %" PRIu64 "\n", who, path, sum, expected);
+	return false;
+}
+
+static void add_routes(json_t *process, void *data)
+{
+	json_t *routes = data;
+	json_t *route;
+	size_t i;
+
+	json_array_foreach (json_object_get(process, "routes"), i, route) {
+		const char *name = json_string_value(json_object_get(route, "route"));
+		json_int_t before = json_integer_value(json_object_get(routes, name));
+
+		json_object_set_new(routes, name,
+			json_integer(before + (json_int_t)count_of(route, "requests")));
+	}
+}
+
+json_t *report_routes(const struct report *report, pid_t pid)
+{
+	json_t *routes = json_object();
+
+	(void)walk(report, &(struct selection){.pid = pid}, add_routes, routes);
+	return routes;
+}

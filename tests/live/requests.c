@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Requests against servers of every shape and clients of every manner. One run of pagestay watches,
+ * by process id, servers that listened before it started; another looks at all servers, and all of
+ * them start after it. The truth is the servers' own books and, beside them, the number that each
+ * case was written to make.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../workloads/counters.h"
+#include "groups.h"
+#include "harness.h"
+
+struct request_case {
+	const char *test;
+	const char *server;
+	const char *client;
+	uint64_t requests;
+	/* The client connects before pagestay starts. */
+	bool is_open_before;
+};
+
+/* Each server listens before pagestay starts. */
+static const struct request_case selected_cases[] = {
+	{"requests_are_exact_with_a_thread_per_connection", "--mode threads",
+		"keepalive --connections 13 --requests 17 --threads 3", 221, false},
+	{"requests_are_exact_with_one_event_loop", "--mode epoll",
+		"keepalive --connections 13 --requests 17 --threads 3", 221, false},
+	{"requests_are_exact_with_prefork_workers", "--mode prefork --workers 3",
+		"keepalive --connections 13 --requests 17 --threads 3", 221, false},
+	{"requests_are_exact_with_so_reuseport_workers", "--mode reuseport --workers 3",
+		"keepalive --connections 31 --requests 7 --threads 5", 217, false},
+	{"requests_are_exact_when_another_thread_sends", "--mode handoff",
+		"keepalive --connections 13 --requests 17 --threads 3", 221, false},
+	{"requests_are_exact_with_uring", "--mode uring",
+		"keepalive --connections 13 --requests 17 --threads 3", 221, false},
+	{"requests_are_exact_with_a_uring_polling_thread", "--mode uring-sqpoll",
+		"keepalive --connections 13 --requests 17 --threads 3", 221, false},
+	{"requests_are_exact_with_uring_multishot", "--mode uring-multishot",
+		"keepalive --connections 13 --requests 17 --threads 3", 221, false},
+
+	{"requests_are_exact_on_tcp6", "--family tcp6 --mode threads",
+		"keepalive --connections 5 --requests 11 --threads 2", 55, false},
+	{"requests_are_exact_on_tcp6_with_uring", "--family tcp6 --mode uring",
+		"keepalive --connections 5 --requests 11 --threads 2", 55, false},
+	{"requests_are_exact_on_a_unix_path", "--family unix --mode epoll",
+		"keepalive --connections 5 --requests 11 --threads 2", 55, false},
+	{"requests_are_exact_on_an_abstract_name", "--family abstract --mode threads",
+		"keepalive --connections 5 --requests 11 --threads 2", 55, false},
+	{"requests_are_exact_on_unix_with_prefork_workers",
+		"--family unix --mode prefork --workers 3",
+		"keepalive --connections 5 --requests 11 --threads 2", 55, false},
+	{"requests_are_exact_on_unix_with_uring", "--family unix --mode uring",
+		"keepalive --connections 5 --requests 11 --threads 2", 55, false},
+
+	{"requests_are_exact_by_read_and_write", "--receive read --send write",
+		"keepalive --connections 3 --requests 19", 57, false},
+	{"requests_are_exact_by_recvmsg_and_sendmsg",
+		"--receive recvmsg --send sendmsg --mode epoll",
+		"keepalive --connections 3 --requests 19", 57, false},
+	{"requests_are_exact_by_readv_and_writev", "--receive readv --send writev",
+		"keepalive --connections 3 --requests 19", 57, false},
+	{"peeking_at_a_request_does_not_count_it_twice", "--receive peek --mode epoll",
+		"keepalive --connections 3 --requests 19", 57, false},
+	{"peeking_at_a_request_does_not_count_it_twice_on_unix", "--receive peek --family unix",
+		"keepalive --connections 3 --requests 19", 57, false},
+	{"requests_are_exact_by_read_and_write_on_unix",
+		"--receive read --send write --family unix",
+		"keepalive --connections 3 --requests 19", 57, false},
+	{"requests_are_exact_by_readv_and_writev_on_unix",
+		"--receive readv --send writev --family abstract",
+		"keepalive --connections 3 --requests 19", 57, false},
+
+	{"response_in_many_sends_is_one_request", "--send pieces --body 101 --mode epoll",
+		"keepalive --connections 3 --requests 19", 57, false},
+	{"response_larger_than_the_socket_takes_is_one_request",
+		"--send write --body 3000017 --mode epoll",
+		"keepalive --connections 2 --requests 3", 6, false},
+	{"response_by_sendfile_is_one_request", "--send sendfile --body 10007",
+		"keepalive --connections 3 --requests 19", 57, false},
+	{"large_response_by_sendfile_is_one_request", "--send sendfile --body 3000017 --mode epoll",
+		"keepalive --connections 2 --requests 3", 6, false},
+	{"response_by_sendfile_on_unix_is_one_request",
+		"--send sendfile --body 10007 --family unix",
+		"keepalive --connections 3 --requests 19", 57, false},
+	{"response_by_splice_is_one_request", "--send splice --body 10007",
+		"keepalive --connections 3 --requests 19", 57, false},
+	{"large_response_by_splice_is_one_request", "--send splice --body 3000017 --mode epoll",
+		"keepalive --connections 2 --requests 3", 6, false},
+
+	{"request_byte_by_byte_is_one_request", "--mode threads",
+		"segments --connections 3 --requests 5", 15, false},
+	{"request_byte_by_byte_is_one_request_with_an_event_loop", "--mode epoll --receive read",
+		"segments --connections 3 --requests 5", 15, false},
+	{"request_byte_by_byte_is_one_request_with_uring", "--mode uring",
+		"segments --connections 3 --requests 5", 15, false},
+	{"request_byte_by_byte_is_one_request_with_peeking", "--mode threads --receive peek",
+		"segments --connections 3 --requests 5", 15, false},
+	{"request_in_two_segments_is_one_request", "--mode epoll --receive readv",
+		"segments --connections 3 --requests 5 --segment 11", 15, false},
+
+	{"half_closed_client_is_answered_and_counted", "--mode threads",
+		"half-close --connections 7 --requests 3", 21, false},
+	{"half_closed_client_is_counted_with_an_event_loop", "--mode epoll",
+		"half-close --connections 7 --requests 3", 21, false},
+	{"connection_without_bytes_is_no_request", "--mode threads",
+		"vanish-empty --connections 11", 0, false},
+	{"connection_without_bytes_is_no_request_with_an_event_loop", "--mode epoll",
+		"vanish-empty --connections 11", 0, false},
+	{"part_of_a_request_before_the_end_is_one_request", "--mode threads",
+		"vanish-partial-end --connections 7 --requests 3", 21, false},
+	{"part_of_a_request_before_the_end_is_one_request_on_unix", "--mode epoll --family unix",
+		"vanish-partial-end --connections 7 --requests 3", 21, false},
+	{"part_of_a_request_before_a_reset_is_one_request", "--mode threads",
+		"vanish-partial-reset --connections 7 --requests 3", 21, false},
+	{"part_of_a_request_before_a_reset_is_one_request_with_uring", "--mode uring",
+		"vanish-partial-reset --connections 7 --requests 3", 21, false},
+	{"request_whose_answer_nobody_reads_is_one_request", "--mode epoll",
+		"vanish-unread --connections 7 --requests 3", 21, false},
+
+	{"post_with_a_later_body_is_one_request", "--mode threads",
+		"post --connections 3 --requests 13", 39, false},
+	{"post_with_a_large_body_is_one_request", "--mode epoll",
+		"post --connections 2 --requests 5 --body 100003", 10, false},
+	{"request_with_100_continue_is_one_request", "--mode threads",
+		"expect --connections 3 --requests 13", 39, false},
+	{"request_with_100_continue_is_one_request_with_an_event_loop",
+		"--mode epoll --receive read --send writev", "expect --connections 3 --requests 13",
+		39, false},
+	{"answer_before_the_body_is_one_request", "--mode threads",
+		"early --connections 3 --requests 13", 39, false},
+	{"answer_before_the_body_is_one_request_with_an_event_loop", "--mode epoll",
+		"early --connections 3 --requests 13", 39, false},
+	{"answer_without_the_body_is_one_request", "--mode threads",
+		"early-abandon --connections 13", 13, false},
+	{"requests_in_one_segment_merge_into_one", "--mode threads",
+		"pipeline --connections 3 --requests 13", 39, false},
+	{"requests_in_another_protocol_are_counted", "--mode epoll --protocol line",
+		"line --connections 3 --requests 13", 39, false},
+	{"greeting_before_the_first_receive_is_no_request",
+		"--mode threads --protocol line --greet", "greeted --connections 3 --requests 13",
+		39, false},
+
+	{"connection_open_before_is_counted_from_then_on", "--mode threads",
+		"keepalive --connections 7 --requests 5 --preopen", 35, true},
+	{"connection_used_before_is_counted_from_then_on", "--mode threads",
+		"keepalive --connections 7 --requests 5 --preopen --before 3", 35, true},
+	{"connection_used_before_is_counted_from_then_on_with_an_event_loop", "--mode epoll",
+		"keepalive --connections 7 --requests 5 --preopen --before 3", 35, true},
+	{"connection_used_before_is_counted_from_then_on_on_tcp6", "--mode epoll --family tcp6",
+		"keepalive --connections 7 --requests 5 --preopen --before 3", 35, true},
+	{"connection_used_before_is_counted_from_then_on_on_unix", "--mode threads --family unix",
+		"keepalive --connections 7 --requests 5 --preopen --before 3", 35, true},
+	{"connection_used_before_is_counted_from_then_on_with_uring", "--mode uring",
+		"keepalive --connections 7 --requests 5 --preopen --before 3", 35, true},
+};
+
+/* Each server starts after pagestay, which was not told about it. */
+static const struct request_case later_cases[] = {
+	{"server_that_starts_later_is_exact_with_threads", "--mode threads",
+		"keepalive --connections 13 --requests 17 --threads 3", 221, false},
+	{"server_that_starts_later_is_exact_with_an_event_loop", "--mode epoll",
+		"keepalive --connections 13 --requests 17 --threads 3", 221, false},
+	{"server_that_starts_later_is_exact_with_prefork_workers", "--mode prefork --workers 5",
+		"keepalive --connections 13 --requests 17 --threads 5", 221, false},
+	{"server_that_starts_later_is_exact_with_so_reuseport_workers",
+		"--mode reuseport --workers 5",
+		"keepalive --connections 13 --requests 17 --threads 5", 221, false},
+	{"server_that_forks_for_each_connection_is_exact", "--mode fork",
+		"keepalive --connections 13 --requests 17 --threads 3", 221, false},
+	{"server_that_forks_for_each_connection_is_exact_on_unix", "--mode fork --family unix",
+		"keepalive --connections 13 --requests 17 --threads 3", 221, false},
+	{"server_that_starts_later_is_exact_on_tcp6", "--mode threads --family tcp6",
+		"keepalive --connections 13 --requests 17 --threads 3", 221, false},
+	{"server_that_starts_later_is_exact_on_unix", "--mode epoll --family unix",
+		"keepalive --connections 13 --requests 17 --threads 3", 221, false},
+	{"server_that_starts_later_is_exact_with_uring", "--mode uring",
+		"keepalive --connections 13 --requests 17 --threads 3", 221, false},
+};
+
+#define SELECTED (sizeof(selected_cases) / sizeof(selected_cases[0]))
+#define LATER    (sizeof(later_cases) / sizeof(later_cases[0]))
+
+struct outcome {
+	char unsupported[256];
+	pid_t client;
+	/* The server's books before pagestay watched, and when everything had settled. */
+	struct server_books before, after;
+};
+
+static struct outcome selected_outcomes[SELECTED];
+static struct outcome later_outcomes[LATER];
+static struct live_session selected_session, later_session;
+
+/* One case on its way: its programs and the memory that they share. */
+struct running {
+	struct workload *server, *client;
+	int books_fd;
+	struct server_books *books;
+};
+
+static uint64_t total(const struct server_books *books, size_t field_offset)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < books->processes; i++)
+		sum += *(const _Atomic uint64_t *)((const char *)&books->process[i] + field_offset);
+	return sum;
+}
+
+#define TOTAL(books, field) total((books), offsetof(struct process_books, field))
+
+static void start_server(
+	struct running *running, const struct request_case *request_case, struct outcome *outcome)
+{
+	const char *reason;
+
+	running->books_fd = live_shared_memory(sizeof(*running->books));
+	running->books = mmap(NULL, sizeof(*running->books), PROT_READ | PROT_WRITE, MAP_SHARED,
+		running->books_fd, 0);
+	if (running->books == MAP_FAILED)
+		fail_msg("cannot map the books");
+	running->server =
+		workload_start("server", "%s --books %d", request_case->server, running->books_fd);
+	reason = workload_unsupported(running->server);
+	if (reason)
+		(void)snprintf(outcome->unsupported, sizeof(outcome->unsupported), "%s", reason);
+}
+
+static void start_client(
+	struct running *running, const struct request_case *request_case, struct outcome *outcome)
+{
+	running->client = workload_start("client", "%s %s --books %d",
+		workload_text(running->server, "address"), request_case->client, running->books_fd);
+	outcome->client = workload_pid(running->client);
+}
+
+/* Waits until the server has given up all its connections. */
+static void await_settled(const struct running *running)
+{
+	uint64_t deadline_ns = live_deadline_ns();
+
+	while (TOTAL(running->books, accepts) != TOTAL(running->books, closed))
+		live_pause(deadline_ns, "the server to close its connections");
+}
+
+static void run_client(struct running *running, struct outcome *outcome)
+{
+	workload_run(running->client);
+	await_settled(running);
+	memcpy(&outcome->after, running->books, sizeof(outcome->after));
+	workload_end(running->client);
+}
+
+static void end_server(struct running *running)
+{
+	workload_end(running->server);
+	munmap(running->books, sizeof(*running->books));
+	close(running->books_fd);
+}
+
+static struct report *run_selected_cases(void)
+{
+	struct running running[SELECTED] = {0};
+	struct words options = {0};
+	struct pagestay *pagestay;
+	struct report *report;
+
+	for (size_t i = 0; i < SELECTED; i++) {
+		struct outcome *outcome = &selected_outcomes[i];
+
+		start_server(&running[i], &selected_cases[i], outcome);
+		if (outcome->unsupported[0])
+			continue;
+		for (uint32_t process = 0; process < running[i].books->processes; process++)
+			words_add_pid(&options, (pid_t)running[i].books->process[process].pid);
+		if (!selected_cases[i].is_open_before)
+			continue;
+		start_client(&running[i], &selected_cases[i], outcome);
+		memcpy(&outcome->before, running[i].books, sizeof(outcome->before));
+	}
+	pagestay = pagestay_start(&options);
+	words_deinit(&options);
+	for (size_t i = 0; i < SELECTED; i++) {
+		if (selected_outcomes[i].unsupported[0])
+			continue;
+		if (!selected_cases[i].is_open_before)
+			start_client(&running[i], &selected_cases[i], &selected_outcomes[i]);
+		run_client(&running[i], &selected_outcomes[i]);
+	}
+	report = pagestay_stop(pagestay);
+	for (size_t i = 0; i < SELECTED; i++)
+		end_server(&running[i]);
+	return report;
+}
+
+static struct report *run_later_cases(void)
+{
+	struct pagestay *pagestay = pagestay_start(&(struct words){0});
+	struct running running[LATER] = {0};
+	struct report *report;
+
+	for (size_t i = 0; i < LATER; i++) {
+		start_server(&running[i], &later_cases[i], &later_outcomes[i]);
+		if (later_outcomes[i].unsupported[0])
+			continue;
+		start_client(&running[i], &later_cases[i], &later_outcomes[i]);
+		run_client(&running[i], &later_outcomes[i]);
+	}
+	report = pagestay_stop(pagestay);
+	for (size_t i = 0; i < LATER; i++)
+		end_server(&running[i]);
+	return report;
+}
+
+/* Compares each process with its books; returns false after printing what differs. */
+static bool processes_are_exact(const struct report *report,
+	const struct request_case *request_case, const struct outcome *outcome)
+{
+	/* Where each connection has its own process, one accepts it and another receives on it. */
+	bool shares_connections = strstr(request_case->server, "--mode fork") != NULL;
+	const char *who = request_case->server;
+	bool is_exact = true;
+
+	for (uint32_t i = 0; i < outcome->after.processes; i++) {
+		const struct process_books *before = &outcome->before.process[i];
+		const struct process_books *after = &outcome->after.process[i];
+		uint64_t accepts = after->accepts - before->accepts;
+		pid_t pid = (pid_t)after->pid;
+
+		is_exact &=
+			report_expect(report, who, pid, "requests", after->turns - before->turns);
+		is_exact &= report_expect(report, who, pid, "accepts", accepts);
+		if (shares_connections)
+			continue;
+		is_exact &= report_expect(report, who, pid, "connections.opened", accepts);
+		is_exact &= report_expect(
+			report, who, pid, "connections.closed", after->closed - before->closed);
+		if (report_exits(report, pid) == 0)
+			is_exact &= report_last(report, pid, "connections.open") == 0;
+	}
+	return is_exact;
+}
+
+static void require_exact(struct report *report, const struct request_case *request_case,
+	const struct outcome *outcome)
+{
+	if (outcome->unsupported[0])
+		live_skip("%s", outcome->unsupported);
+	/* First the server itself: it must have seen what the case was written to make. */
+	assert_int_equal(TOTAL(&outcome->after, turns) - TOTAL(&outcome->before, turns),
+		request_case->requests);
+	assert_true(processes_are_exact(report, request_case, outcome));
+	if (report_has(report, outcome->client))
+		fail_msg("the client is in the report as if it were a server");
+}
+
+static void selected_server_is_exact(void **state)
+{
+	const struct request_case *request_case = *state;
+
+	require_exact(live_session_report(&selected_session, run_selected_cases), request_case,
+		&selected_outcomes[request_case - selected_cases]);
+}
+
+static void later_server_is_exact(void **state)
+{
+	const struct request_case *request_case = *state;
+
+	require_exact(live_session_report(&later_session, run_later_cases), request_case,
+		&later_outcomes[request_case - later_cases]);
+}
+
+static void routes_are_absent_unless_asked_for(void **state)
+{
+	struct report *report = live_session_report(&selected_session, run_selected_cases);
+
+	(void)state;
+	for (size_t i = 0; i < SELECTED; i++) {
+		json_t *routes =
+			report_routes(report, (pid_t)selected_outcomes[i].after.process[0].pid);
+
+		assert_int_equal(json_object_size(routes), 0);
+		json_decref(routes);
+	}
+}
+
+static struct CMUnitTest test_of(
+	const struct request_case *request_case, CMUnitTestFunction function)
+{
+	return (struct CMUnitTest){.name = request_case->test,
+		.test_func = function,
+		.teardown_func = live_teardown,
+		.initial_state = (void *)request_case};
+}
+
+int run_requests_group(void)
+{
+	struct CMUnitTest tests[SELECTED + LATER + 1];
+	int failed;
+
+	for (size_t i = 0; i < SELECTED; i++)
+		tests[i] = test_of(&selected_cases[i], selected_server_is_exact);
+	for (size_t i = 0; i < LATER; i++)
+		tests[SELECTED + i] = test_of(&later_cases[i], later_server_is_exact);
+	tests[SELECTED + LATER] = (struct CMUnitTest)live_test(routes_are_absent_unless_asked_for);
+	failed = cmocka_run_group_tests_name("requests", tests, NULL, NULL);
+	report_free(selected_session.report);
+	report_free(later_session.report);
+	return failed;
+}
