@@ -17,9 +17,9 @@ void text_for_terminal(const char *bytes, size_t length, size_t width, char *out
 
 /*
  * For JSON: valid UTF-8 stays, each byte that is not part of it becomes U+FFFD. The result is
- * terminated and needs 3 * length + 1 bytes at most; what does not fit `out_bytes` (at least 1) is
- * left out by whole characters. Control characters are left to the JSON
- * writer, which escapes them. Returns the length.
+ * terminated and needs 3 * length + 1 bytes at most; what does not fit `out_bytes` is left out, by
+ * whole characters. Control characters are left to the JSON writer, which escapes them. Returns the
+ * length.
  */
 size_t text_for_json(const char *bytes, size_t length, char *out, size_t out_bytes);
 
