@@ -4,9 +4,10 @@
  *
  * Run after the probes are attached, so nothing falls between: first `ps_seed_tasks` admits the
  * listed pids, then `ps_seed_files` runs twice over all descriptors, once for listening sockets and
- * once for connections. An open TCP connection was opened passively if something listens on its
- * local port in its network namespace; a Unix one is told as always. Such a connection is open from
- * then on, but counts as opened to nobody, and its next received bytes begin a turn.
+ * once for connections, and `ps_seed_backlog` over the connections that nobody has accepted yet. An
+ * open TCP connection was opened passively if something listens on its local port in its network
+ * namespace; a Unix one is told as always. Such a connection is open from then on, but counts as
+ * opened to nobody, and its next received bytes begin a turn.
  */
 #include "socket.bpf.h"
 
@@ -119,6 +120,27 @@ int ps_seed_files(struct bpf_iter__task_file *ctx)
 	else if (seed_pass == SEED_CONNECTIONS &&
 		 (state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT))
 		seed_connection(task, sk);
+	return 0;
+}
+
+/* A connection that waits to be accepted has no descriptor yet. Sees our own network namespace. */
+SEC("iter/tcp")
+int ps_seed_backlog(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *common = ctx->sk_common;
+	struct listener_key key;
+	struct tcp_sock *tcp;
+	struct sock *sk;
+
+	if (!common || common->skc_state != TCP_ESTABLISHED || !port_is_watched(common->skc_num))
+		return 0;
+	tcp = bpf_skc_to_tcp_sock(common);
+	if (!tcp)
+		return 0;
+	sk = (struct sock *)tcp;
+	key = listener_of(sk);
+	if (bpf_map_lookup_elem(&listeners, &key) && !connection_of(sk))
+		connection_new(sk);
 	return 0;
 }
 

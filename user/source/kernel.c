@@ -101,9 +101,9 @@ void kernel_probe(struct kernel *ret_kernel)
 		ret_kernel->socket_state = has_tracepoint(btf, "inet_sock_set_state");
 		ret_kernel->process_life = has_tracepoint(btf, "sched_process_exit") &&
 					   has_tracepoint(btf, "sched_process_exec");
-		ret_kernel->iterators = has_iterator(btf, "task") &&
-					has_iterator(btf, "task_file") &&
-					has_iterator(btf, "bpf_sk_storage_map");
+		ret_kernel->iterators =
+			has_iterator(btf, "task") && has_iterator(btf, "task_file") &&
+			has_iterator(btf, "tcp") && has_iterator(btf, "bpf_sk_storage_map");
 		ret_kernel->sendpage = has_function(btf, "inet_sendpage");
 		ret_kernel->uring_submit = has_tracepoint(btf, "io_uring_submit_req");
 		ret_kernel->hooks = receive_hooks(btf);

@@ -55,7 +55,7 @@ struct live {
 	struct source source;
 	struct pagestay *skeleton;
 	struct ring_buffer *lifecycle;
-	struct bpf_link *seed_tasks, *seed_files, *count_open;
+	struct bpf_link *seed_tasks, *seed_files, *seed_backlog, *count_open;
 	struct procfs procfs;
 	struct live_options options;
 	struct kernel kernel;
@@ -128,6 +128,7 @@ static void choose_programs(struct live *live, bool requests)
 		kernel->uring != URING_NONE && !kernel->uring_submit);
 	(void)bpf_program__set_autoattach(skeleton->progs.ps_seed_tasks, false);
 	(void)bpf_program__set_autoattach(skeleton->progs.ps_seed_files, false);
+	(void)bpf_program__set_autoattach(skeleton->progs.ps_seed_backlog, false);
 	(void)bpf_program__set_autoattach(skeleton->progs.ps_count_open, false);
 }
 
@@ -191,11 +192,12 @@ static int attach_iterators(struct live *live, struct diag *diag)
 
 	live->seed_tasks = bpf_program__attach_iter(live->skeleton->progs.ps_seed_tasks, NULL);
 	live->seed_files = bpf_program__attach_iter(live->skeleton->progs.ps_seed_files, NULL);
+	live->seed_backlog = bpf_program__attach_iter(live->skeleton->progs.ps_seed_backlog, NULL);
 	info.map.map_fd = bpf_map__fd(live->skeleton->maps.connections);
 	options.link_info = &info;
 	options.link_info_len = sizeof(info);
 	live->count_open = bpf_program__attach_iter(live->skeleton->progs.ps_count_open, &options);
-	if (!live->seed_tasks || !live->seed_files || !live->count_open)
+	if (!live->seed_tasks || !live->seed_files || !live->seed_backlog || !live->count_open)
 		return diag_set(diag, -errno, "cannot attach a BPF iterator: %s", strerror(errno));
 	return 0;
 }
@@ -236,6 +238,8 @@ static int seed(struct live *live, struct diag *diag)
 		live->skeleton->bss->seed_pass = pass;
 		error = iterate(live->seed_files);
 	}
+	if (!error)
+		error = iterate(live->seed_backlog);
 	return error ? diag_set(diag, error, "cannot iterate over open sockets: %s",
 			       strerror(-error))
 		     : 0;
@@ -602,6 +606,7 @@ static void live_close(struct source *source)
 	ring_buffer__free(live->lifecycle);
 	bpf_link__destroy(live->seed_tasks);
 	bpf_link__destroy(live->seed_files);
+	bpf_link__destroy(live->seed_backlog);
 	bpf_link__destroy(live->count_open);
 	pagestay__destroy(live->skeleton);
 	batch_deinit(&live->processes_read);

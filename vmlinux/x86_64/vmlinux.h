@@ -29,6 +29,7 @@ struct proto_ops;
 struct seq_file;
 struct signal_struct;
 struct sock;
+struct sock_common;
 struct socket;
 struct task_struct;
 struct unix_address;
@@ -228,6 +229,16 @@ struct bpf_iter__task_file {
 	union {
 		struct file *file;
 	};
+};
+
+struct bpf_iter__tcp {
+	union {
+		struct bpf_iter_meta *meta;
+	};
+	union {
+		struct sock_common *sk_common;
+	};
+	uid_t uid;
 };
 
 struct bpf_iter__bpf_map_elem {

@@ -27,7 +27,7 @@ struct kernel {
 	bool syscall_exit; /* sys_exit */
 	bool socket_state; /* inet_sock_set_state */
 	bool process_life; /* sched_process_exec, sched_process_exit */
-	bool iterators;    /* task, task_file, bpf_sk_storage_map */
+	bool iterators;    /* task, task_file, tcp, bpf_sk_storage_map */
 	bool sendpage;     /* HOOKS_FEXIT: sendfile and splice go through pages */
 	bool uring_submit; /* io_uring_submit_req; else io_uring_submit_sqe */
 	enum kernel_hooks hooks;
