@@ -78,7 +78,7 @@ static struct report *run_all_cases(void)
 static void require_within(const char *what, uint64_t value, uint64_t least, uint64_t most)
 {
 	if (value < least || value > most)
-		fail_msg("%s is %" PRIu64 ", expected %" PRIu64 " to %" PRIu64, what, value, least,
+		live_fail("%s is %" PRIu64 ", expected %" PRIu64 " to %" PRIu64, what, value, least,
 			most);
 }
 

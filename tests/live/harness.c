@@ -66,7 +66,7 @@ void words_add(struct words *words, const char *format, ...)
 
 	va_start(arguments, format);
 	if (words->count == WORDS_MAX || vasprintf(&word, format, arguments) < 0)
-		fail_msg("too many words");
+		live_fail("too many words");
 	va_end(arguments);
 	words->word[words->count++] = word;
 	words->word[words->count] = NULL;
@@ -116,7 +116,7 @@ void live_pause(uint64_t deadline_ns, const char *what)
 	struct timespec pause = {.tv_nsec = PAUSE_NS};
 
 	if (now_ns() > deadline_ns)
-		fail_msg("waited too long for %s", what);
+		live_fail("waited too long for %s", what);
 	nanosleep(&pause, NULL);
 }
 
@@ -130,11 +130,11 @@ static char *beside_this_binary(const char *relative)
 	char *path;
 
 	if (length < 0)
-		fail_msg("/proc/self/exe: %s", strerror(errno));
+		live_fail("/proc/self/exe: %s", strerror(errno));
 	self[length] = '\0';
 	*strrchr(self, '/') = '\0';
 	if (asprintf(&path, "%s/%s", self, relative) < 0)
-		fail_msg("no memory");
+		live_fail("no memory");
 	return path;
 }
 
@@ -160,7 +160,7 @@ static void remember(struct child *child)
 			return;
 		}
 	}
-	fail_msg("more than %d children", CHILDREN_MAX);
+	live_fail("more than %d children", CHILDREN_MAX);
 }
 
 static void forget(struct child *child)
@@ -194,7 +194,7 @@ static void spawn(struct child *child, pid_t wanted, const char *relative,
 		argv[1] = NULL;
 	child->pid = fork_as(wanted);
 	if (child->pid < 0)
-		fail_msg("cannot start %s: %s", path, strerror(errno));
+		live_fail("cannot start %s: %s", path, strerror(errno));
 	if (child->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		signal(SIGPIPE, SIG_DFL);
@@ -249,7 +249,7 @@ int live_shared_memory(size_t bytes)
 	int fd = memfd_create("live", 0);
 
 	if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0)
-		fail_msg("memfd: %s", strerror(errno));
+		live_fail("memfd: %s", strerror(errno));
 	return fd;
 }
 
@@ -258,7 +258,7 @@ static int memory_file(void)
 	int fd = memfd_create("output", MFD_CLOEXEC);
 
 	if (fd < 0)
-		fail_msg("memfd: %s", strerror(errno));
+		live_fail("memfd: %s", strerror(errno));
 	return fd;
 }
 
@@ -269,11 +269,11 @@ static char *read_memory_file(int fd)
 	char *text;
 
 	if (fd < 0 || fstat(fd, &status) != 0)
-		fail_msg("output: %s", strerror(errno));
+		live_fail("output: %s", strerror(errno));
 	bytes = (size_t)status.st_size;
 	text = malloc(bytes + 1);
 	if (!text)
-		fail_msg("no memory");
+		live_fail("no memory");
 	while (used < bytes) {
 		ssize_t n = pread(fd, text + used, bytes - used, (off_t)used);
 
@@ -285,7 +285,20 @@ static char *read_memory_file(int fd)
 	return text;
 }
 
-/* --- skipping --- */
+/* --- failing and skipping --- */
+
+void live_fail_at(const char *file, int line, const char *format, ...)
+{
+	char reason[8192];
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(reason, sizeof(reason), format, arguments);
+	va_end(arguments);
+	print_error("ERROR: %s\n", reason);
+	_fail(file, line);
+	abort();
+}
 
 void live_skip(const char *format, ...)
 {
@@ -300,27 +313,33 @@ void live_skip(const char *format, ...)
 	abort();
 }
 
-void live_require_support(void)
+/* Asks pagestay's doctor; writes what it said into `reason` and returns whether pagestay can work
+ * here. */
+static bool doctor_agrees(char *reason, size_t reason_bytes)
 {
-	static enum { UNKNOWN, SUPPORTED, UNSUPPORTED } support;
-	static char reason[4096];
 	struct words words = {0};
 	struct pagestay *doctor;
 	char *text;
 	int code;
 
-	if (support == UNKNOWN) {
-		words_add(&words, "doctor");
-		doctor = pagestay_spawn(&words, -1);
-		words_deinit(&words);
-		code = pagestay_wait(doctor);
-		text = pagestay_stdout(doctor);
-		(void)snprintf(
-			reason, sizeof(reason), "pagestay doctor ends with %d:\n%s", code, text);
-		free(text);
-		support = code == 3 || code == 4 ? UNSUPPORTED : SUPPORTED;
-		forget(&doctor->child);
-	}
+	words_add(&words, "doctor");
+	doctor = pagestay_spawn(&words, -1);
+	words_deinit(&words);
+	code = pagestay_wait(doctor);
+	text = pagestay_stdout(doctor);
+	(void)snprintf(reason, reason_bytes, "pagestay doctor ends with %d:\n%s", code, text);
+	free(text);
+	forget(&doctor->child);
+	return code != 3 && code != 4;
+}
+
+void live_require_support(void)
+{
+	static enum { UNKNOWN, SUPPORTED, UNSUPPORTED } support;
+	static char reason[4096];
+
+	if (support == UNKNOWN)
+		support = doctor_agrees(reason, sizeof(reason)) ? SUPPORTED : UNSUPPORTED;
 	if (support == UNSUPPORTED)
 		live_skip("%s", reason);
 }
@@ -329,7 +348,7 @@ struct report *live_session_report(struct live_session *session, struct report *
 {
 	live_require_support();
 	if (session->state == SESSION_FAILED)
-		fail_msg("the run that this test looks at has failed");
+		live_fail("the run that this test looks at has failed");
 	if (session->state == SESSION_NOT_RUN) {
 		session->state = SESSION_FAILED;
 		session->report = run();
@@ -346,7 +365,7 @@ struct pagestay *pagestay_spawn(const struct words *arguments, int stdout_fd)
 	int fds[3];
 
 	if (!pagestay)
-		fail_msg("no memory");
+		live_fail("no memory");
 	pagestay->child.input_fd = -1;
 	pagestay->child.output_fd = stdout_fd >= 0 ? -1 : memory_file();
 	pagestay->child.error_fd = memory_file();
@@ -378,7 +397,7 @@ void pagestay_await_watching(struct pagestay *pagestay)
 		bool is_watching = has_line_that_starts_with(text, "pagestay: watching");
 
 		if (is_over && !is_watching)
-			fail_msg("pagestay ended before it watched: %s", text);
+			live_fail("pagestay ended before it watched: %s", text);
 		free(text);
 		if (is_watching)
 			return;
@@ -448,7 +467,7 @@ void pagestay_await_lines(struct pagestay *pagestay, size_t lines)
 
 	while (pagestay_lines(pagestay) < lines) {
 		if (has_ended(&pagestay->child))
-			fail_msg("pagestay ended by itself: %s", pagestay_stderr(pagestay));
+			live_fail("pagestay ended by itself: %s", pagestay_stderr(pagestay));
 		live_pause(deadline_ns, "pagestay's next line");
 	}
 }
@@ -472,7 +491,7 @@ struct report *pagestay_stop_lossy(struct pagestay *pagestay)
 		kill(pagestay->child.pid, SIGINT);
 	code = pagestay_wait(pagestay);
 	if (code != 0)
-		fail_msg("pagestay ended with %d: %s", code, pagestay_stderr(pagestay));
+		live_fail("pagestay ended with %d: %s", code, pagestay_stderr(pagestay));
 	text = pagestay_stdout(pagestay);
 	report = report_read(text);
 	free(text);
@@ -502,11 +521,11 @@ static void read_line(struct workload *workload, char line[LINE_BYTES_MAX])
 
 		if (poll(&wait, 1, 1000) == 0) {
 			if (now_ns() > deadline_ns)
-				fail_msg("waited too long for workload %s", workload->program);
+				live_fail("waited too long for workload %s", workload->program);
 			continue;
 		}
 		if (read(workload->child.output_fd, &byte, 1) != 1)
-			fail_msg("workload %s ended early", workload->program);
+			live_fail("workload %s ended early", workload->program);
 		if (byte == '\n')
 			break;
 		if (used + 1 < LINE_BYTES_MAX)
@@ -530,7 +549,7 @@ static struct workload *start_workload(pid_t wanted, const char *program, const 
 	char relative[128];
 
 	if (!workload || pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0)
-		fail_msg("workload %s: %s", program, strerror(errno));
+		live_fail("workload %s: %s", program, strerror(errno));
 	(void)snprintf(workload->program, sizeof(workload->program), "%s", program);
 	(void)snprintf(relative, sizeof(relative), "workloads/%s", program);
 	words_add_split(&words, arguments);
@@ -544,7 +563,7 @@ static struct workload *start_workload(pid_t wanted, const char *program, const 
 	words_deinit(&words);
 	read_line(workload, workload->ready);
 	if (!starts_with_word(workload->ready, "ready") && !workload_unsupported(workload))
-		fail_msg("workload %s says '%s'", program, workload->ready);
+		live_fail("workload %s says '%s'", program, workload->ready);
 	return workload;
 }
 
@@ -556,7 +575,7 @@ struct workload *workload_start(const char *program, const char *format, ...)
 
 	va_start(arguments, format);
 	if (vasprintf(&text, format, arguments) < 0)
-		fail_msg("no memory");
+		live_fail("no memory");
 	va_end(arguments);
 	workload = start_workload(0, program, text);
 	free(text);
@@ -571,7 +590,7 @@ struct workload *workload_start_as(pid_t pid, const char *program, const char *f
 
 	va_start(arguments, format);
 	if (vasprintf(&text, format, arguments) < 0)
-		fail_msg("no memory");
+		live_fail("no memory");
 	va_end(arguments);
 	workload = start_workload(pid, program, text);
 	free(text);
@@ -596,7 +615,7 @@ static void tell(struct workload *workload, const char *command)
 	size_t length = strlen(command);
 
 	if (write(workload->child.input_fd, command, length) != (ssize_t)length)
-		fail_msg("workload %s does not listen: %s", workload->program, strerror(errno));
+		live_fail("workload %s does not listen: %s", workload->program, strerror(errno));
 }
 
 void workload_go(struct workload *workload)
@@ -608,7 +627,7 @@ void workload_await_done(struct workload *workload)
 {
 	read_line(workload, workload->done);
 	if (!starts_with_word(workload->done, "done"))
-		fail_msg("workload %s says '%s'", workload->program, workload->done);
+		live_fail("workload %s says '%s'", workload->program, workload->done);
 }
 
 void workload_run(struct workload *workload)
@@ -621,7 +640,7 @@ void workload_await_exit(struct workload *workload)
 {
 	await_end(&workload->child, workload->program);
 	if (!WIFEXITED(workload->child.status) || WEXITSTATUS(workload->child.status) != 0)
-		fail_msg("workload %s ended badly: status %#x", workload->program,
+		live_fail("workload %s ended badly: status %#x", workload->program,
 			workload->child.status);
 	forget(&workload->child);
 }
@@ -653,7 +672,7 @@ const char *workload_text(struct workload *workload, const char *key)
 	if (!value)
 		value = value_in(workload->ready, key);
 	if (!value)
-		fail_msg("workload %s says no '%s'", workload->program, key);
+		live_fail("workload %s says no '%s'", workload->program, key);
 	(void)snprintf(
 		workload->value, sizeof(workload->value), "%.*s", (int)strcspn(value, " "), value);
 	return workload->value;

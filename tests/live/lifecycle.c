@@ -332,10 +332,10 @@ static void require_refusal(const char *arguments, int expected_code)
 	output = pagestay_stdout(pagestay);
 	message = pagestay_stderr(pagestay);
 	if (code != expected_code)
-		fail_msg("pagestay %s ends with %d, not %d: %s", arguments, code, expected_code,
+		live_fail("pagestay %s ends with %d, not %d: %s", arguments, code, expected_code,
 			message);
 	if (strlen(message) == 0 || strlen(output) > 0)
-		fail_msg("pagestay %s says '%s' on stderr and '%s' on stdout", arguments, message,
+		live_fail("pagestay %s says '%s' on stderr and '%s' on stdout", arguments, message,
 			output);
 	free(output);
 	free(message);

@@ -92,7 +92,7 @@ static void write_paths(int fd)
 			request, sizeof(request), "GET /path/%d HTTP/1.1\r\n\r\n", i);
 		if (write(fd, words, sizeof(words)) != (ssize_t)sizeof(words) ||
 			write(fd, request, words[0]) != (ssize_t)words[0])
-			fail_msg("cannot write the script");
+			live_fail("cannot write the script");
 	}
 }
 

@@ -140,11 +140,11 @@ static void check_fields(json_t *object, const struct field *fields, size_t coun
 		json_t *value = find(object, fields[i].path);
 
 		if (!value)
-			fail_msg("'%s' is missing", fields[i].path);
+			live_fail("'%s' is missing", fields[i].path);
 		if (json_is_null(value) && fields[i].may_be_null)
 			continue;
 		if (!is_of_kind(value, fields[i].kind))
-			fail_msg("'%s' has a value of the wrong kind", fields[i].path);
+			live_fail("'%s' has a value of the wrong kind", fields[i].path);
 	}
 }
 
@@ -153,7 +153,7 @@ static uint64_t count_of(json_t *object, const char *path)
 	json_t *value = find(object, path);
 
 	if (!is_of_kind(value, COUNT))
-		fail_msg("'%s' is no number where one is needed", path);
+		live_fail("'%s' is no number where one is needed", path);
 	return (uint64_t)json_integer_value(value);
 }
 
@@ -175,9 +175,9 @@ static void check_identity(struct report *report, json_t *line)
 		(void)snprintf(identity, sizeof(identity), "%" PRIu64 " started at %" PRIu64,
 			count_of(process, "pid"), count_of(process, "start_time_ns"));
 		if (json_object_get(seen, identity))
-			fail_msg("process %s is twice in one line", identity);
+			live_fail("process %s is twice in one line", identity);
 		if (json_object_get(report->exited, identity))
-			fail_msg("process %s is back after it exited", identity);
+			live_fail("process %s is back after it exited", identity);
 		json_object_set_new(seen, identity, json_true());
 		if (has_exited(process))
 			json_object_set_new(report->exited, identity, json_true());
@@ -192,11 +192,11 @@ static void check_text(json_t *line, const char *path, const char *expression)
 	int outcome;
 
 	if (regcomp(&compiled, expression, REG_EXTENDED | REG_NOSUB) != 0)
-		fail_msg("expression '%s'", expression);
+		live_fail("expression '%s'", expression);
 	outcome = regexec(&compiled, text, 0, NULL, 0);
 	regfree(&compiled);
 	if (outcome != 0)
-		fail_msg("'%s' is '%s'", path, text);
+		live_fail("'%s' is '%s'", path, text);
 }
 
 static void check_line(struct report *report, json_t *line)
@@ -224,7 +224,7 @@ struct report *report_read(const char *text)
 	const char *line = text;
 
 	if (!report)
-		fail_msg("no memory");
+		live_fail("no memory");
 	report->lines = json_array();
 	report->exited = json_object();
 	while (*line) {
@@ -233,12 +233,12 @@ struct report *report_read(const char *text)
 		json_t *object;
 
 		if (!end)
-			fail_msg("the last line has no end: %s", line);
+			live_fail("the last line has no end: %s", line);
 		/* jansson also refuses whatever is not UTF-8. */
 		object = json_loadb(line, (size_t)(end - line),
 			JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
 		if (!json_is_object(object))
-			fail_msg("line %zu is no JSON object: %s: %.*s",
+			live_fail("line %zu is no JSON object: %s: %.*s",
 				json_array_size(report->lines) + 1, error.text, (int)(end - line),
 				line);
 		check_line(report, object);
@@ -263,7 +263,8 @@ void report_require_complete(const struct report *report)
 	uint64_t map_full = report_line_sum(report, "lost.map_full");
 
 	if (events != 0 || map_full != 0 || !report_is_complete(report))
-		fail_msg("something was lost: %" PRIu64 " events, %" PRIu64 " for lack of room, %s",
+		live_fail("something was lost: %" PRIu64 " events, %" PRIu64
+			  " for lack of room, %s",
 			events, map_full, report_is_complete(report) ? "complete" : "not complete");
 }
 
@@ -343,7 +344,7 @@ static struct addition add_up(
 	struct addition addition = {.path = path};
 
 	if (walk(report, selection, add, &addition) == 0)
-		fail_msg("process %d is not in the report", (int)selection->pid);
+		live_fail("process %d is not in the report", (int)selection->pid);
 	return addition;
 }
 

@@ -224,7 +224,7 @@ static void start_server(
 	running->books = mmap(NULL, sizeof(*running->books), PROT_READ | PROT_WRITE, MAP_SHARED,
 		running->books_fd, 0);
 	if (running->books == MAP_FAILED)
-		fail_msg("cannot map the books");
+		live_fail("cannot map the books");
 	running->server =
 		workload_start("server", "%s --books %d", request_case->server, running->books_fd);
 	reason = workload_unsupported(running->server);
@@ -357,7 +357,7 @@ static void require_exact(struct report *report, const struct request_case *requ
 		request_case->requests);
 	assert_true(processes_are_exact(report, request_case, outcome));
 	if (report_has(report, outcome->client))
-		fail_msg("the client is in the report as if it were a server");
+		live_fail("the client is in the report as if it were a server");
 }
 
 static void selected_server_is_exact(void **state)

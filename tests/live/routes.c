@@ -33,12 +33,13 @@ static void script_add_cut(
 	uint32_t bytes = line_bytes + (uint32_t)strlen(rest);
 
 	for (unsigned i = 0; i < times; i++) {
+		char *grown = realloc(script->bytes, script->used + 8 + bytes);
 		char *at;
 
-		script->bytes = realloc(script->bytes, script->used + 8 + bytes);
-		if (!script->bytes)
-			fail_msg("no memory");
-		at = script->bytes + script->used;
+		if (!grown)
+			live_fail("no memory");
+		script->bytes = grown;
+		at = grown + script->used;
 		memcpy(at, &bytes, 4);
 		memcpy(at + 4, &cut, 4);
 		memcpy(at + 8, first_line, line_bytes);
@@ -236,7 +237,7 @@ static void start_server(
 	running->books =
 		mmap(NULL, sizeof(*running->books), PROT_READ, MAP_SHARED, running->books_fd, 0);
 	if (running->books == MAP_FAILED)
-		fail_msg("cannot map the books");
+		live_fail("cannot map the books");
 	running->server =
 		workload_start("server", "%s --books %d", route_case->server, running->books_fd);
 	outcome->pid = workload_pid(running->server);
@@ -257,7 +258,7 @@ static void run_client(
 		route_case->write_script(&script);
 	script_fd = live_shared_memory(script.used + 1);
 	if (script.used > 0 && write(script_fd, script.bytes, script.used) != (ssize_t)script.used)
-		fail_msg("cannot write the script");
+		live_fail("cannot write the script");
 	free(script.bytes);
 	client = workload_start("client", "%s %s --script %d --books %d",
 		workload_text(running->server, "address"), route_case->client, script_fd,
@@ -323,7 +324,7 @@ static void routes_are_the_known_mix(json_t *routes)
 {
 	for (size_t i = 0; i < KNOWN_MIX; i++)
 		if (requests_of(routes, known_mix[i].route) != known_mix[i].requests)
-			fail_msg("route '%s' has %" PRIu64 " requests, the truth is %" PRIu64,
+			live_fail("route '%s' has %" PRIu64 " requests, the truth is %" PRIu64,
 				known_mix[i].route, requests_of(routes, known_mix[i].route),
 				known_mix[i].requests);
 	assert_int_equal(json_object_size(routes), KNOWN_MIX);
@@ -373,8 +374,8 @@ static void routes_keep_hostile_paths_apart(json_t *routes)
 {
 	for (size_t i = 0; i < HOSTILE; i++)
 		if (requests_with_prefix(routes, hostile[i].prefix) != hostile[i].times)
-			fail_msg("routes that begin with '%s' have %" PRIu64
-				 " requests, the truth is %u",
+			live_fail("routes that begin with '%s' have %" PRIu64
+				  " requests, the truth is %u",
 				hostile[i].prefix, requests_with_prefix(routes, hostile[i].prefix),
 				hostile[i].times);
 }

@@ -76,12 +76,12 @@ static int ring_run(void)
 static int accept_by_ring(void)
 {
 	static bool is_armed;
-	struct io_uring_sqe *sqe;
 	unsigned flags;
 	int result;
 
 	if (!is_armed) {
-		sqe = io_uring_get_sqe(&ring);
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+
 		if (is_multishot && is_direct)
 			io_uring_prep_multishot_accept_direct(sqe, listen_fd, NULL, NULL, 0);
 		else if (is_multishot)

@@ -180,7 +180,7 @@ static const struct shape *shape;
 
 /* One thread's share: its connections, its part of the rounds, and its faults while it ran them. */
 struct share {
-	int fds[CONNECTIONS_MAX];
+	int fds[CONNECTIONS_MAX] = {0};
 	int rounds;
 	long faults;
 	int go[2], done[2];
@@ -188,11 +188,11 @@ struct share {
 
 static long own_faults(void)
 {
-	struct rusage usage;
+	struct rusage resources;
 
-	if (getrusage(RUSAGE_THREAD, &usage) != 0)
+	if (getrusage(RUSAGE_THREAD, &resources) != 0)
 		die("getrusage");
-	return usage.ru_minflt;
+	return resources.ru_minflt;
 }
 
 static void run_share(struct share *share)
@@ -244,7 +244,7 @@ static void start_threads(void)
 static long serve(int listen_fd, int rounds)
 {
 	long faults = 0;
-	int fds[CONNECTIONS_MAX];
+	int fds[CONNECTIONS_MAX] = {0};
 	char byte = 0;
 
 	for (int i = 0; i < shape->connections; i++) {
@@ -279,7 +279,7 @@ static long serve(int listen_fd, int rounds)
 
 static void ask(const struct net_address *server, int rounds)
 {
-	int fds[CONNECTIONS_MAX];
+	int fds[CONNECTIONS_MAX] = {0};
 	char bytes[4];
 
 	for (int i = 0; i < shape->connections; i++)

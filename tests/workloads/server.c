@@ -65,7 +65,7 @@ static bool is_line_protocol;
 static bool greets;
 static unsigned worker_count = 1;
 static int listen_fd = -1;
-static char address[NET_ADDRESS_BYTES];
+static char listen_address[NET_ADDRESS_BYTES];
 static int answer_fd = -1; /* the whole answer as a file, for sendfile and splice */
 static char *answer_bytes;
 static size_t answer_length;
@@ -178,14 +178,15 @@ static int rest_of_answer(struct iovec pieces[2], size_t sent)
 {
 	int count = 0;
 
-	if (sent < answer_header_length)
-		pieces[count++] = (struct iovec){
-			.iov_base = answer_bytes + sent, .iov_len = answer_header_length - sent};
-	if (sent < answer_header_length)
+	if (sent < answer_header_length) {
+		pieces[count].iov_base = answer_bytes + sent;
+		pieces[count++].iov_len = answer_header_length - sent;
 		sent = answer_header_length;
-	if (sent < answer_length)
-		pieces[count++] = (struct iovec){
-			.iov_base = answer_bytes + sent, .iov_len = answer_length - sent};
+	}
+	if (sent < answer_length) {
+		pieces[count].iov_base = answer_bytes + sent;
+		pieces[count++].iov_len = answer_length - sent;
+	}
 	return count;
 }
 
@@ -964,14 +965,14 @@ static void start_uring_multishot_mode(void)
  */
 static void start_reuseport_mode(void)
 {
-	int fds[SERVER_PROCESSES_MAX];
+	int fds[SERVER_PROCESSES_MAX] = {0};
 
 	if (worker_count > SERVER_PROCESSES_MAX) {
 		errno = ENOSPC;
 		die("more workers than books");
 	}
 	for (unsigned i = 0; i < worker_count; i++)
-		fds[i] = net_listen_at(address, true);
+		fds[i] = net_listen_at(listen_address, true);
 	close(listen_fd);
 	for (unsigned i = 0; i < worker_count; i++) {
 		if (fork_worker() == 0) {
@@ -1022,8 +1023,8 @@ static void say_ready(void)
 	for (uint32_t i = 0; i < books->processes; i++)
 		used += (size_t)snprintf(line + used, sizeof(line) - used, " process%u=%u", i,
 			books->process[i].pid);
-	say("ready pid=%d address=%s processes=%u%s", (int)getpid(), address, books->processes,
-		used ? line : "");
+	say("ready pid=%d address=%s processes=%u%s", (int)getpid(), listen_address,
+		books->processes, used ? line : "");
 }
 
 static void say_books(void)
@@ -1131,7 +1132,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	open_shared_books(books_fd);
 	prepare_answer(body_bytes);
-	listen_fd = net_listen(family, strcmp(mode, "reuseport") == 0, address);
+	listen_fd = net_listen(family, strcmp(mode, "reuseport") == 0, listen_address);
 	modes[chosen].start();
 	while (modes[chosen].has_workers && books->processes < worker_count)
 		usleep(1000);
@@ -1139,6 +1140,6 @@ int main(int argc, char **argv)
 	while (read_command(command, sizeof(command)) && strcmp(command, "end") != 0)
 		if (strcmp(command, "books") == 0)
 			say_books();
-	net_forget(address);
+	net_forget(listen_address);
 	return 0;
 }
