@@ -180,7 +180,7 @@ static const struct shape *shape;
 
 /* One thread's share: its connections, its part of the rounds, and its faults while it ran them. */
 struct share {
-	int fds[CONNECTIONS_MAX] = {0};
+	int fds[CONNECTIONS_MAX];
 	int rounds;
 	long faults;
 	int go[2], done[2];
