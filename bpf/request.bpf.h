@@ -113,28 +113,45 @@ static __always_inline void turn_count(
 	conn->counted = 1;
 	count(proc, PS_REQUESTS, 1);
 	if (conn->speech == SPEECH_HTTP1 && !conn->has_body && (conn->turn == 1 || conn->pipelined))
-		conn->pipelined = http_is_pipelined(bytes->start, bytes->length);
+		conn->pipelined = http_is_pipelined(bytes->first.start, bytes->first.length);
 	if (conn->pipelined || conn->speech == SPEECH_HTTP2)
 		count(proc, PS_REQUESTS_MERGED, 1);
 	if (conn->speech == SPEECH_TLS)
 		count(proc, PS_REQUESTS_ENCRYPTED, 1);
 }
 
+static __always_inline void head_begin(struct connection *conn, const struct user_bytes *bytes)
+{
+	http_head_begin(conn, bytes->first.start, bytes->first.length);
+	if (bytes->second.length && conn->head_bytes == bytes->first.length)
+		http_head_append(conn, bytes->second.start, bytes->second.length);
+}
+
+static __always_inline void head_append(struct connection *conn, const struct user_bytes *bytes)
+{
+	http_head_append(conn, bytes->first.start, bytes->first.length);
+	if (bytes->second.length)
+		http_head_append(conn, bytes->second.start, bytes->second.length);
+}
+
 /*
- * First bytes after a response: a new turn, unless they cannot begin a request while the one
- * before may still owe its body (it was answered early, or with 100 Continue).
+ * First bytes after a response. They begin a turn, unless they cannot begin a request while the
+ * one before may still owe its body, because it was answered early.
  */
-static __always_inline void turn_begin(
-	struct ps_proc *proc, struct connection *conn, const struct user_bytes *bytes)
+static __always_inline bool turn_begins(struct connection *conn, const struct user_bytes *bytes)
 {
 	bool owes_body = conn->speech == SPEECH_HTTP1 && conn->has_body;
 
-	route_settle(proc, conn, true);
-	http_head_begin(conn, bytes->start, bytes->length);
-	if (owes_body && conn->head_bytes && !http_begins_as_method(conn)) {
-		conn->head_done = 1;
-		return;
-	}
+	head_begin(conn, bytes);
+	if (!owes_body || !conn->head_bytes || http_begins_as_method(conn))
+		return true;
+	conn->head_done = 1;
+	return false;
+}
+
+static __always_inline void turn_begin(
+	struct ps_proc *proc, struct connection *conn, const struct user_bytes *bytes)
+{
 	if (conn->speech != SPEECH_TLS && conn->speech != SPEECH_HTTP2)
 		conn->speech = http_speech(conn);
 	conn->has_body = conn->head[0] != 'G' && conn->head[0] != 'H';
@@ -169,23 +186,28 @@ static __always_inline void received(struct ps_proc *proc, struct task_struct *t
 {
 	struct thread_key key = thread_key_of(task);
 	struct thread *thread = thread_enter(task, &key);
+	bool rest = false;
 
 	if (thread)
 		segment_end(proc, task, thread, false);
 	if (response_was_sent(sk, conn)) {
-		settle(conn);
-		turn_begin(proc, conn, bytes);
-		turn_mark(sk, conn);
+		route_settle(proc, conn, true);
+		rest = !turn_begins(conn, bytes);
+		if (!rest) {
+			settle(conn);
+			turn_begin(proc, conn, bytes);
+			turn_mark(sk, conn);
+		}
 	} else if (!conn->head_done) {
-		http_head_append(conn, bytes->start, bytes->length);
+		head_append(conn, bytes);
 	}
 	route_settle(proc, conn, false);
-	if (thread) {
-		if (conn->counted)
-			window_open(conn, thread, &key);
-		thread->open_then = thread->open;
-		thread->tail_sk = 0;
-	}
+	if (!thread)
+		return;
+	if (conn->counted && !rest)
+		window_open(conn, thread, &key);
+	thread->open_then = thread->open;
+	thread->tail_sk = 0;
 }
 
 static __always_inline void on_receive(struct sock *sk, int ret, int flags)
@@ -217,8 +239,23 @@ static __always_inline void on_receive(struct sock *sk, int ret, int flags)
 		return;
 	}
 	if (!(flags & MSG_TRUNC))
-		bytes = received_bytes(task, sk, ret);
+		bytes = call_bytes(task, sk, ret);
 	received(proc, task, sk, conn, &bytes);
+}
+
+/* An interim answer (100 Continue) is no response: the turn goes on. */
+static __always_inline bool sent_interim(
+	struct task_struct *task, struct sock *sk, struct connection *conn, int ret)
+{
+	struct user_bytes bytes;
+
+	if (conn->speech != SPEECH_HTTP1 || !conn->has_body || conn->settled)
+		return false;
+	bytes = call_bytes(task, sk, ret);
+	if (!is_interim(&bytes))
+		return false;
+	turn_mark(sk, conn);
+	return true;
 }
 
 static __always_inline void on_send(struct sock *sk, int ret)
@@ -232,8 +269,10 @@ static __always_inline void on_send(struct sock *sk, int ret)
 
 	if (!conn || ret <= 0)
 		return;
-	conn->sent = 1;
 	task = bpf_get_current_task_btf();
+	if (sent_interim(task, sk, conn, ret))
+		return;
+	conn->sent = 1;
 	proc = current_proc(task);
 	if (!proc)
 		return;

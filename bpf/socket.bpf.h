@@ -112,8 +112,7 @@ static __always_inline bool unix_is_accepted(struct sock *sk)
 	return BPF_CORE_READ(address, refcnt.refs.counter) > 1;
 }
 
-/* What a descriptor of the task stands for, if it is a socket. */
-static __always_inline struct socket *socket_of_fd(struct task_struct *task, __u32 fd)
+static __always_inline struct file *file_of_fd(struct task_struct *task, __u32 fd)
 {
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	struct file **slots = BPF_CORE_READ(table, fd);
@@ -122,6 +121,14 @@ static __always_inline struct socket *socket_of_fd(struct task_struct *task, __u
 	if (fd >= BPF_CORE_READ(table, max_fds))
 		return NULL;
 	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
+	return file;
+}
+
+/* What a descriptor of the task stands for, if it is a socket. */
+static __always_inline struct socket *socket_of_fd(struct task_struct *task, __u32 fd)
+{
+	struct file *file = file_of_fd(task, fd);
+
 	return BPF_CORE_READ(file, private_data);
 }
 

@@ -10,7 +10,11 @@
 
 #define IORING_OP_ACCEPT        13
 #define IORING_ACCEPT_MULTISHOT 1
+#define IORING_CQE_F_BUFFER     1
 #define IORING_CQE_F_MORE       2
+
+#define S_IFMT   0170000
+#define S_IFSOCK 0140000
 
 struct multishot_key {
 	__u64 ring;
@@ -37,6 +41,30 @@ static __always_inline void accepted(int fd_or_slot)
 		count(proc, PS_ACCEPTS, 1);
 }
 
+/*
+ * Is the descriptor a connection on which nothing was received or sent yet? That is how the accepts
+ * of a multishot that was armed before we looked are told; its other completions name no such one.
+ */
+static __always_inline bool is_fresh_connection(int fd)
+{
+	struct file *file = file_of_fd(bpf_get_current_task_btf(), fd);
+	struct socket *socket;
+	struct tcp_sock *tcp;
+	struct sock *sk;
+
+	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return false;
+	socket = BPF_CORE_READ(file, private_data);
+	sk = BPF_CORE_READ(socket, sk);
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP ||
+		BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_ESTABLISHED)
+		return false;
+	tcp = (struct tcp_sock *)sk;
+	return !BPF_CORE_READ(tcp, bytes_sent) &&
+	       BPF_CORE_READ(tcp, bytes_received) ==
+		       BPF_CORE_READ(tcp, rcv_nxt) - BPF_CORE_READ(tcp, copied_seq);
+}
+
 static __always_inline void completed(
 	__u64 ring, const struct io_kiocb *request, __u64 tag, int result, __u32 flags)
 {
@@ -44,7 +72,9 @@ static __always_inline void completed(
 
 	if (request && BPF_CORE_READ(request, opcode) != IORING_OP_ACCEPT)
 		return;
-	if (!request && !bpf_map_lookup_elem(&multishots, &key))
+	if (!request && !bpf_map_lookup_elem(&multishots, &key) &&
+		!((flags & (IORING_CQE_F_MORE | IORING_CQE_F_BUFFER)) == IORING_CQE_F_MORE &&
+			is_fresh_connection(result)))
 		return;
 	if (result >= 0)
 		accepted(result);

@@ -33,7 +33,6 @@ struct sock_common;
 struct socket;
 struct task_struct;
 struct unix_address;
-struct unix_sock;
 
 typedef unsigned char __u8;
 typedef short unsigned int __u16;
@@ -241,21 +240,6 @@ struct bpf_iter__tcp {
 	uid_t uid;
 };
 
-struct bpf_iter__bpf_map_elem {
-	union {
-		struct bpf_iter_meta *meta;
-	};
-	union {
-		struct bpf_map *map;
-	};
-	union {
-		void *key;
-	};
-	union {
-		void *value;
-	};
-};
-
 struct bpf_iter__bpf_sk_storage_map {
 	union {
 		struct bpf_iter_meta *meta;
@@ -269,16 +253,6 @@ struct bpf_iter__bpf_sk_storage_map {
 	union {
 		void *value;
 	};
-};
-
-struct bpf_iter__unix {
-	union {
-		struct bpf_iter_meta *meta;
-	};
-	union {
-		struct unix_sock *unix_sk;
-	};
-	uid_t uid;
 };
 
 struct thread_info {
@@ -362,6 +336,7 @@ struct file {
 };
 
 struct inode {
+	umode_t i_mode;
 	long unsigned int i_ino;
 };
 
@@ -459,7 +434,11 @@ struct unix_sock {
 };
 
 struct tcp_sock {
+	u32 copied_seq;
+	u64 bytes_sent;
 	u32 write_seq;
+	u32 rcv_nxt;
+	u64 bytes_received;
 };
 
 struct sockaddr_un {
