@@ -2,10 +2,10 @@
 /*
  * Events: the only thing that passes from a source to the core, live or from a recording.
  *
- * A stream is: STREAM, any number of NOTE, then for what is there already PROCESS, COUNTERS and
- * MEMORY, then START. After it come intervals: PROCESS, COUNTERS, ROUTE, MEMORY, EXITED and LOSS
- * in any order, closed by one TICK. Counters are what happened since the event before for the same
- * process. Nothing per request and nothing per call is an event.
+ * A stream is: STREAM, any number of NOTE, then what is there already, closed by one START, then
+ * intervals, each closed by one TICK. What is there already and an interval are PROCESS, COUNTERS,
+ * ROUTE, MEMORY, EXITED and LOSS in any order. Counters are what happened since the event before
+ * for the same process. Nothing per request and nothing per call is an event.
  */
 #ifndef PAGESTAY_EDGE_EVENT_H
 #define PAGESTAY_EDGE_EVENT_H

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Events for tests: extremes, and random ones from a seed. What a kind does not use is zero, so
+ * that two equal events are equal byte for byte.
+ */
+#ifndef PAGESTAY_TESTS_EVENTS_H
+#define PAGESTAY_TESTS_EVENTS_H
+
+#include <string.h>
+
+#include "pagestay/edge/event.h"
+
+/* splitmix64 */
+static inline uint64_t random_next(uint64_t *state)
+{
+	uint64_t z = *state += 0x9e3779b97f4a7c15u;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	return z ^ (z >> 31);
+}
+
+static inline uint64_t random_below(uint64_t *state, uint64_t bound)
+{
+	return random_next(state) % bound;
+}
+
+/* Mostly small, sometimes at the edge of a varint's length, sometimes the largest. */
+static inline uint64_t random_number(uint64_t *state)
+{
+	uint64_t choice = random_below(state, 8);
+
+	if (choice < 4)
+		return 0;
+	if (choice == 4)
+		return UINT64_MAX;
+	if (choice == 5)
+		return (1ull << random_below(state, 64)) - random_below(state, 2);
+	return random_next(state) >> random_below(state, 64);
+}
+
+static inline void random_text(uint64_t *state, char *text, size_t capacity)
+{
+	size_t length = random_below(state, capacity);
+
+	for (size_t i = 0; i < length; i++)
+		text[i] = (char)(1 + random_below(state, 255));
+}
+
+static inline void event_numbers_random(uint64_t *state, uint64_t *numbers, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		numbers[i] = random_number(state);
+}
+
+static inline bool event_has_proc(enum event_kind kind)
+{
+	return kind == EVENT_PROCESS || kind == EVENT_COUNTERS || kind == EVENT_ROUTE ||
+	       kind == EVENT_MEMORY || kind == EVENT_EXITED;
+}
+
+static inline void event_random(uint64_t *state, enum event_kind kind, struct event *event)
+{
+	memset(event, 0, sizeof(*event));
+	event->kind = kind;
+	if (event_has_proc(kind)) {
+		event->proc.tgid = (uint32_t)random_number(state);
+		event->proc.start_ns = random_number(state);
+	}
+	switch (kind) {
+	case EVENT_STREAM:
+		random_text(state, event->stream.host, sizeof(event->stream.host));
+		random_text(state, event->stream.detail, sizeof(event->stream.detail));
+		event->stream.routes = random_below(state, 2);
+		break;
+	case EVENT_NOTE:
+		random_text(state, event->note.text, sizeof(event->note.text));
+		break;
+	case EVENT_PROCESS:
+		random_text(state, event->process.comm, sizeof(event->process.comm));
+		random_text(state, event->process.exe, sizeof(event->process.exe));
+		break;
+	case EVENT_COUNTERS:
+		event_numbers_random(state, event->counters.delta, PS_COUNTERS);
+		event->counters.open = random_number(state);
+		break;
+	case EVENT_ROUTE:
+		random_text(state, event->route.text, sizeof(event->route.text));
+		event->route.requests = random_number(state);
+		break;
+	case EVENT_MEMORY:
+		event_numbers_random(state, (uint64_t *)&event->memory,
+			sizeof(event->memory) / sizeof(uint64_t));
+		break;
+	case EVENT_LOSS:
+		event_numbers_random(state, event->loss.lost, PS_LOSSES);
+		break;
+	case EVENT_START:
+	case EVENT_TICK:
+		event_numbers_random(
+			state, (uint64_t *)&event->tick, sizeof(event->tick) / sizeof(uint64_t));
+		break;
+	default:
+		break;
+	}
+}
+
+/* The largest of everything: its encoding is the longest of its kind. */
+static inline void event_largest(enum event_kind kind, struct event *event)
+{
+	memset(event, 0, sizeof(*event));
+	event->kind = kind;
+	if (event_has_proc(kind)) {
+		event->proc.tgid = UINT32_MAX;
+		event->proc.start_ns = UINT64_MAX;
+	}
+	switch (kind) {
+	case EVENT_STREAM:
+		memset(event->stream.host, 0xff, sizeof(event->stream.host) - 1);
+		memset(event->stream.detail, 0xff, sizeof(event->stream.detail) - 1);
+		event->stream.routes = 1;
+		break;
+	case EVENT_NOTE:
+		memset(event->note.text, 0xff, sizeof(event->note.text) - 1);
+		break;
+	case EVENT_PROCESS:
+		memset(event->process.comm, 0xff, sizeof(event->process.comm) - 1);
+		memset(event->process.exe, 0xff, sizeof(event->process.exe) - 1);
+		break;
+	case EVENT_COUNTERS:
+		memset(&event->counters, 0xff, sizeof(event->counters));
+		break;
+	case EVENT_ROUTE:
+		memset(event->route.text, 0xff, sizeof(event->route.text) - 1);
+		event->route.requests = UINT64_MAX;
+		break;
+	case EVENT_MEMORY:
+		memset(&event->memory, 0xff, sizeof(event->memory));
+		break;
+	case EVENT_LOSS:
+		memset(&event->loss, 0xff, sizeof(event->loss));
+		break;
+	case EVENT_START:
+	case EVENT_TICK:
+		memset(&event->tick, 0xff, sizeof(event->tick));
+		break;
+	default:
+		break;
+	}
+}
+
+/* A stream in the order that event.h tells: at most `max` (at least 4) events, how many. */
+static inline size_t stream_random(uint64_t *state, struct event *events, size_t max)
+{
+	static const enum event_kind anywhere[] = {
+		EVENT_PROCESS, EVENT_COUNTERS, EVENT_ROUTE, EVENT_MEMORY, EVENT_EXITED, EVENT_LOSS};
+	size_t count = 4 + random_below(state, max - 3);
+	size_t start = 1 + random_below(state, count / 2);
+
+	event_random(state, EVENT_STREAM, &events[0]);
+	for (size_t i = 1; i < count; i++) {
+		enum event_kind kind = anywhere[random_below(state, 6)];
+
+		if (i < start && i <= 2)
+			kind = EVENT_NOTE;
+		else if (i == start)
+			kind = EVENT_START;
+		else if (i == count - 1 || (i > start && random_below(state, 8) == 0))
+			kind = EVENT_TICK;
+		event_random(state, kind, &events[i]);
+	}
+	return count;
+}
+
+#endif
