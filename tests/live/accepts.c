@@ -109,6 +109,7 @@ static void case_is_counted_exactly(void **state)
 	is_exact &= report_expect(report, who, outcome->pid, "requests", outcome->requests);
 	assert_true(is_exact);
 	assert_int_equal(report_last(report, outcome->pid, "connections.open"), outcome->open);
+	report_require_balance(report, outcome->pid);
 }
 
 int run_accepts_group(void)

@@ -8,6 +8,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "groups.h"
 #include "harness.h"
@@ -108,9 +109,51 @@ static void faults_are_split_exactly(void **state)
 		outcome->background + outcome->unplanned + BACKGROUND_SLACK);
 }
 
+static int64_t field_of_line(const struct report *report, size_t line, const char *name)
+{
+	json_t *process =
+		json_array_get(json_object_get(report_line(report, line), "processes"), 0);
+
+	return json_integer_value(json_object_get(process, name));
+}
+
+/* Pages that stay show in the memory of the process, and its deltas add up to what it grew by. */
+static void memory_grows_by_the_pages_that_stay(void **state)
+{
+	struct workload *workload;
+	struct pagestay *pagestay;
+	struct report *report;
+	struct words options = {0};
+	int64_t grown_bytes = 0, first_bytes, last_bytes, page_bytes = sysconf(_SC_PAGESIZE);
+	size_t last;
+
+	(void)state;
+	live_require_support();
+	workload = workload_start("faults", "keep");
+	words_add_pid(&options, workload_pid(workload));
+	pagestay = pagestay_start(&options);
+	words_deinit(&options);
+	pagestay_await_lines(pagestay, 1);
+	workload_run(workload);
+	report = pagestay_stop(pagestay);
+	last = report_lines(report) - 1;
+	for (size_t line = 1; line <= last; line++)
+		grown_bytes += field_of_line(report, line, "rss_delta_bytes");
+	first_bytes = field_of_line(report, 0, "rss_bytes");
+	last_bytes = field_of_line(report, last, "rss_bytes");
+	assert_int_equal(grown_bytes, last_bytes - first_bytes);
+	assert_true(grown_bytes >= (int64_t)workload_number(workload, "in_requests") * page_bytes);
+	assert_true(field_of_line(report, last, "anon_bytes") -
+			    field_of_line(report, 0, "anon_bytes") >=
+		    (int64_t)workload_number(workload, "in_requests") * page_bytes);
+	assert_true(field_of_line(report, last, "anon_bytes") <= last_bytes);
+	report_free(report);
+	workload_end(workload);
+}
+
 int run_faults_group(void)
 {
-	struct CMUnitTest tests[CASES];
+	struct CMUnitTest tests[CASES + 1];
 	int failed;
 
 	for (size_t i = 0; i < CASES; i++)
@@ -118,6 +161,7 @@ int run_faults_group(void)
 			.test_func = faults_are_split_exactly,
 			.teardown_func = live_teardown,
 			.initial_state = (void *)&cases[i]};
+	tests[CASES] = (struct CMUnitTest)live_test(memory_grows_by_the_pages_that_stay);
 	failed = cmocka_run_group_tests_name("faults", tests, NULL, NULL);
 	report_free(session.report);
 	return failed;

@@ -645,6 +645,13 @@ void workload_await_exit(struct workload *workload)
 	forget(&workload->child);
 }
 
+void workload_kill(struct workload *workload)
+{
+	kill(workload->child.pid, SIGKILL);
+	await_end(&workload->child, workload->program);
+	forget(&workload->child);
+}
+
 void workload_end(struct workload *workload)
 {
 	if (!workload_unsupported(workload))

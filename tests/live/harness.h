@@ -120,6 +120,8 @@ void workload_await_done(struct workload *workload);
 void workload_run(struct workload *workload);
 /* Lets it leave, and checks that it left well. */
 void workload_end(struct workload *workload);
+/* Kills it with SIGKILL. */
+void workload_kill(struct workload *workload);
 /* Waits for a workload that leaves by itself. */
 void workload_await_exit(struct workload *workload);
 /* A value that it said in its "ready" or "done" line. */

@@ -146,6 +146,148 @@ static void many_short_servers_are_all_reported(void **state)
 	report_free(report);
 }
 
+#define KILLED_CONNECTIONS 23
+
+static void connections_of_a_killed_server_are_closed(void **state)
+{
+	struct workload *server, *client;
+	struct words options = {0};
+	struct pagestay *pagestay;
+	struct report *report;
+	pid_t pid;
+
+	(void)state;
+	live_require_support();
+	server = workload_start("server", "--mode threads");
+	pid = workload_pid(server);
+	words_add_pid(&options, pid);
+	pagestay = pagestay_start(&options);
+	words_deinit(&options);
+	client = workload_start("client", "%s keepalive --connections %d --requests 3 --hold",
+		workload_text(server, "address"), KILLED_CONNECTIONS);
+	workload_run(client);
+	workload_kill(server);
+	pagestay_await_lines(pagestay, pagestay_lines(pagestay) + 2);
+	report = pagestay_stop(pagestay);
+	workload_end(client);
+	assert_int_equal(report_sum(report, pid, "requests"), 3 * KILLED_CONNECTIONS);
+	assert_int_equal(report_sum(report, pid, "connections.opened"), KILLED_CONNECTIONS);
+	assert_int_equal(report_sum(report, pid, "connections.closed"), KILLED_CONNECTIONS);
+	assert_int_equal(report_last(report, pid, "connections.open"), 0);
+	assert_int_equal(report_exits(report, pid), 1);
+	report_free(report);
+}
+
+/* Runs one `brief` with these options, selected by its id outside or as one of all servers. */
+static void require_exact_brief(const char *workload_options, bool is_selected, uint64_t requests)
+{
+	struct words options = {0};
+	struct pagestay *pagestay;
+	struct workload *server;
+	struct report *report;
+	pid_t pid;
+
+	live_require_support();
+	server = workload_start("brief", "%s", workload_options);
+	pid = (pid_t)workload_number(server, "pid");
+	if (is_selected)
+		words_add_pid(&options, pid);
+	pagestay = pagestay_start(&options);
+	words_deinit(&options);
+	workload_run(server);
+	report = pagestay_stop(pagestay);
+	workload_end(server);
+	assert_int_equal(report_sum(report, pid, "requests"), requests);
+	assert_int_equal(report_sum(report, pid, "connections.closed"), 1);
+	report_free(report);
+}
+
+static void server_in_a_network_namespace_is_exact(void **state)
+{
+	(void)state;
+	require_exact_brief("--requests 17 --new-net", false, 17);
+}
+
+static void connection_open_before_in_a_network_namespace_is_counted(void **state)
+{
+	(void)state;
+	require_exact_brief("--requests 17 --new-net --open-first", false, 17);
+}
+
+static void selected_connection_open_before_in_a_network_namespace_is_counted(void **state)
+{
+	(void)state;
+	require_exact_brief("--requests 17 --new-net --open-first", true, 17);
+}
+
+static void server_in_a_pid_namespace_is_known_by_its_outer_pid(void **state)
+{
+	(void)state;
+	require_exact_brief("--requests 17 --new-pid", false, 17);
+	require_exact_brief("--requests 13 --new-pid --new-net --open-first", true, 13);
+}
+
+/* Text for people must not carry a terminal's control characters, whatever a process calls itself.
+ */
+static void require_clean_text(const char *text)
+{
+	for (const char *at = text; *at; at++)
+		if (((unsigned char)*at < 0x20 && *at != '\n') || *at == 0x7f)
+			live_fail("control character %#x in: %s", (unsigned char)*at, at);
+}
+
+static void hostile_process_name_is_escaped(void **state)
+{
+	struct words options = {0};
+	struct pagestay *pagestay;
+	struct workload *server;
+	struct report *report;
+	char *text;
+	pid_t pid;
+
+	(void)state;
+	live_require_support();
+	server = workload_start("brief", "--requests 3 --name \x1b[31m\xff\"\\\n\xc3(\x7f\x9b");
+	pid = workload_pid(server);
+	words_add_split(&options, "watch -o text -p");
+	words_add(&options, "%d", (int)pid);
+	words_add_split(&options, "1 2");
+	pagestay = pagestay_spawn(&options, -1);
+	words_deinit(&options);
+	assert_int_equal(pagestay_wait(pagestay), 0);
+	text = pagestay_stdout(pagestay);
+	require_clean_text(text);
+	free(text);
+	words_add_pid(&options, pid);
+	pagestay = pagestay_start(&options);
+	words_deinit(&options);
+	workload_run(server);
+	/* That it is JSON and UTF-8 is checked whenever a report is read. */
+	report = pagestay_stop(pagestay);
+	assert_int_equal(report_sum(report, pid, "requests"), 3);
+	report_free(report);
+	workload_end(server);
+}
+
+static void two_watchers_see_the_same(void **state)
+{
+	struct pagestay *pagestay[2];
+	struct workload *server;
+	struct report *report;
+
+	(void)state;
+	pagestay[0] = pagestay_start_text("1");
+	pagestay[1] = pagestay_start_text("1");
+	server = workload_start("brief", "--requests 19");
+	workload_run(server);
+	for (int i = 0; i < 2; i++) {
+		report = pagestay_stop(pagestay[i]);
+		assert_int_equal(report_sum(report, workload_pid(server), "requests"), 19);
+		report_free(report);
+	}
+	workload_end(server);
+}
+
 static void process_that_serves_nobody_is_not_reported(void **state)
 {
 	struct pagestay *pagestay = pagestay_start_text("1");
@@ -401,6 +543,13 @@ int run_lifecycle_group(void)
 		live_test(exec_keeps_the_process),
 		live_test(exec_keeps_the_process_when_all_servers_are_watched),
 		live_test(many_short_servers_are_all_reported),
+		live_test(connections_of_a_killed_server_are_closed),
+		live_test(server_in_a_network_namespace_is_exact),
+		live_test(connection_open_before_in_a_network_namespace_is_counted),
+		live_test(selected_connection_open_before_in_a_network_namespace_is_counted),
+		live_test(server_in_a_pid_namespace_is_known_by_its_outer_pid),
+		live_test(hostile_process_name_is_escaped),
+		live_test(two_watchers_see_the_same),
 		live_test(process_that_serves_nobody_is_not_reported),
 		live_test(port_filter_shows_only_servers_of_that_port),
 		live_test(comm_filter_shows_only_servers_of_that_name),

@@ -398,6 +398,32 @@ size_t report_exits(const struct report *report, pid_t pid)
 	return exits;
 }
 
+struct balance {
+	bool is_begun;
+	uint64_t open;
+};
+
+static void check_balance(json_t *process, void *data)
+{
+	struct balance *balance = data;
+	uint64_t open = count_of(process, "connections.open");
+	uint64_t opened = count_of(process, "connections.opened");
+	uint64_t closed = count_of(process, "connections.closed");
+
+	if (balance->is_begun && balance->open + opened != open + closed)
+		live_fail("%" PRIu64 " connections were open, %" PRIu64 " were opened and %" PRIu64
+			  " closed, and %" PRIu64 " are open",
+			balance->open, opened, closed, open);
+	*balance = (struct balance){.is_begun = true, .open = open};
+}
+
+void report_require_balance(const struct report *report, pid_t pid)
+{
+	struct balance balance = {0};
+
+	(void)walk(report, &(struct selection){.pid = pid}, check_balance, &balance);
+}
+
 struct start_times {
 	uint64_t *values;
 	size_t count, max;

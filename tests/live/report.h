@@ -45,6 +45,9 @@ bool report_is_complete(const struct report *report);
 bool report_expect(const struct report *report, const char *who, pid_t pid, const char *path,
 	uint64_t expected);
 
+/* Fails the test unless connections.open moves from line to line by what was opened and closed. */
+void report_require_balance(const struct report *report, pid_t pid);
+
 /* The distinct start times of processes that had this id; returns how many there are, at most
  * `max`. */
 size_t report_start_times(

@@ -172,6 +172,7 @@ static void routes_are_bounded_in_length(json_t *routes);
 static void routes_keep_hostile_paths_apart(json_t *routes);
 static void routes_are_bounded_in_number(json_t *routes);
 static void routes_are_unknown(json_t *routes);
+static void routes_leave_the_cut_one_out(json_t *routes);
 
 struct route_case {
 	const char *test;
@@ -207,6 +208,10 @@ static const struct route_case cases[] = {
 		"script", routes_keep_hostile_paths_apart},
 	{"many_paths_go_to_other_beyond_the_top", "--receive recv", write_many_paths, "script",
 		routes_are_bounded_in_number},
+	{"request_cut_in_its_path_has_no_route", "--receive recv", NULL,
+		"vanish-partial-end --requests 5 --cut 8", routes_leave_the_cut_one_out},
+	{"request_cut_in_its_path_before_a_reset_has_no_route", "--receive recv --mode epoll", NULL,
+		"vanish-partial-reset --requests 5 --cut 2", routes_leave_the_cut_one_out},
 	{"another_protocol_has_no_route", "--protocol line", NULL, "line --requests 23",
 		routes_are_unknown},
 };
@@ -391,6 +396,12 @@ static void routes_are_unknown(json_t *routes)
 {
 	assert_int_equal(json_object_size(routes), 1);
 	assert_int_equal(requests_of(routes, "-"), 23);
+}
+
+static void routes_leave_the_cut_one_out(json_t *routes)
+{
+	assert_int_equal(requests_of(routes, "GET /plain"), 4);
+	assert_int_equal(requests_of(routes, "-"), 1);
 }
 
 static void case_has_its_routes(void **state)

@@ -9,6 +9,7 @@
  *   --requests R       requests on each connection
  *   --threads J        threads that share the connections
  *   --segment BYTES    for `segments`: bytes a segment
+ *   --cut BYTES        for `vanish-partial-*`: how much of the last request is sent
  *   --body BYTES       for the kinds that send a body
  *   --script FD        for `script`: the requests, each as a 32-bit length, a 32-bit offset at
  * which the request is cut into two segments (0: not cut), and the bytes
@@ -33,14 +34,21 @@
 
 #define CONNECTIONS_MAX 4096
 
+static const char plain_request[] =
+	"GET /plain?q=1 HTTP/1.1\r\nHost: pagestay.test\r\nUser-Agent: test\r\n\r\n";
+
 struct options {
 	unsigned connections, requests, threads, before;
-	size_t segment_bytes, body_bytes;
+	size_t segment_bytes, cut_bytes, body_bytes;
 	bool preopens, holds;
 };
 
-static struct options options = {
-	.connections = 1, .requests = 1, .threads = 1, .segment_bytes = 1, .body_bytes = 101};
+static struct options options = {.connections = 1,
+	.requests = 1,
+	.threads = 1,
+	.segment_bytes = 1,
+	.cut_bytes = 33,
+	.body_bytes = 101};
 static struct net_address server;
 static const struct server_books *books;
 static const char *script;
@@ -147,9 +155,6 @@ static void receive_answer(int fd)
 	answers++;
 }
 
-static const char plain_request[] =
-	"GET /plain?q=1 HTTP/1.1\r\nHost: pagestay.test\r\nUser-Agent: test\r\n\r\n";
-
 static void plain_exchange(int fd)
 {
 	send_bytes(fd, plain_request, sizeof(plain_request) - 1);
@@ -238,12 +243,12 @@ static void kind_vanish_empty(int fd)
 		usleep(200);
 }
 
-/* Good requests, then the first half of one. */
+/* Good requests, then the beginning of one. */
 static void vanish_in_the_middle(int fd)
 {
 	for (unsigned i = 1; i < options.requests; i++)
 		plain_exchange(fd);
-	send_bytes(fd, plain_request, (sizeof(plain_request) - 1) / 2);
+	send_bytes(fd, plain_request, options.cut_bytes);
 	sent_requests++;
 	wait_until_received();
 }
@@ -486,11 +491,12 @@ static void *map_shared(int fd, size_t *ret_bytes)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: client ADDRESS KIND [--connections C] [--requests R] [--threads J] "
-			"[--segment BYTES]\n"
-			"              [--body BYTES] [--script FD] [--preopen] [--before N] "
-			"[--hold] [--books FD]\n"
-			"KIND one of:");
+	fprintf(stderr,
+		"usage: client ADDRESS KIND [--connections C] [--requests R] [--threads J] "
+		"[--segment BYTES]\n"
+		"              [--cut BYTES] [--body BYTES] [--script FD] [--preopen] [--before N] "
+		"[--hold] [--books FD]\n"
+		"KIND one of:");
 	for (size_t i = 0; i < KINDS; i++)
 		fprintf(stderr, " %s", kinds[i].name);
 	fprintf(stderr, "\n");
@@ -505,6 +511,7 @@ static void parse_options(int argc, char **argv)
 		{"threads", required_argument, NULL, 't'},
 		{"before", required_argument, NULL, 'b'},
 		{"segment", required_argument, NULL, 's'},
+		{"cut", required_argument, NULL, 'u'},
 		{"body", required_argument, NULL, 'd'},
 		{"script", required_argument, NULL, 'i'},
 		{"books", required_argument, NULL, 'k'},
@@ -534,6 +541,9 @@ static void parse_options(int argc, char **argv)
 		case 's':
 			options.segment_bytes = number;
 			break;
+		case 'u':
+			options.cut_bytes = number;
+			break;
 		case 'd':
 			options.body_bytes = number;
 			break;
@@ -554,7 +564,8 @@ static void parse_options(int argc, char **argv)
 		}
 	}
 	if (argc - optind != 2 || options.connections > CONNECTIONS_MAX || options.threads < 1 ||
-		options.threads > 64 || options.segment_bytes < 1)
+		options.threads > 64 || options.segment_bytes < 1 ||
+		options.cut_bytes >= sizeof(plain_request) - 1)
 		usage();
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Loopback stream sockets for the workloads. An address is a text: tcp4:PORT, tcp6:PORT, unix:PATH
- * or abstract:NAME; the part before the colon is the family. Unix names hold the process id, so
- * that runs do not meet. Errors end the workload; a family that this kernel does not have ends it
- * as "unsupported".
+ * Loopback stream sockets for the workloads. An address is a text: tcp4:PORT, tcp6:PORT, tcp46:PORT
+ * (an IPv6 socket that IPv4 clients connect to), unix:PATH or abstract:NAME; the part before the
+ * colon is the family. Unix names hold the process id, so that runs do not meet. Errors end the
+ * workload; a family that this kernel does not have ends it as "unsupported".
  */
 #ifndef PAGESTAY_TESTS_NET_H
 #define PAGESTAY_TESTS_NET_H
@@ -24,7 +24,7 @@ struct net_address {
 	socklen_t length;
 };
 
-/* Reads an address text; port 0 and a name chosen by the caller serve for listening. */
+/* Reads an address text, as a client needs it. */
 __attribute__((unused)) static struct net_address net_parse(const char *text)
 {
 	struct net_address address = {0};
@@ -33,7 +33,7 @@ __attribute__((unused)) static struct net_address net_parse(const char *text)
 	struct sockaddr_in *v4 = (struct sockaddr_in *)&address.storage;
 	const char *rest = strchr(text, ':');
 
-	if (rest && strncmp(text, "tcp4:", 5) == 0) {
+	if (rest && (strncmp(text, "tcp4:", 5) == 0 || strncmp(text, "tcp46:", 6) == 0)) {
 		v4->sin_family = AF_INET;
 		v4->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 		v4->sin_port = htons((uint16_t)strtoul(rest + 1, NULL, 10));
@@ -72,10 +72,24 @@ __attribute__((unused)) static int net_connect(const struct net_address *address
 	return fd;
 }
 
+/* The address to listen at, which for tcp46 is the IPv6 form of the client's. */
+__attribute__((unused)) static struct net_address net_parse_own(const char *text)
+{
+	struct net_address address = net_parse(text);
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address.storage;
+
+	if (strncmp(text, "tcp46:", 6) == 0) {
+		v6->sin6_family = AF_INET6;
+		(void)inet_pton(AF_INET6, "::ffff:127.0.0.1", &v6->sin6_addr);
+		address.length = sizeof(*v6);
+	}
+	return address;
+}
+
 /* Listens at an address text; the port, where there is one, is read back into `text`. */
 __attribute__((unused)) static int net_listen_at(char text[NET_ADDRESS_BYTES], bool is_shared)
 {
-	struct net_address address = net_parse(text);
+	struct net_address address = net_parse_own(text);
 	int family = address.storage.ss_family;
 	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int one = 1;
@@ -105,7 +119,7 @@ __attribute__((unused)) static int net_listen_at(char text[NET_ADDRESS_BYTES], b
 		getsockname(fd, (struct sockaddr *)&address.storage, &address.length) != 0)
 		die("listen at %s", text);
 	if (family != AF_UNIX)
-		(void)snprintf(text, NET_ADDRESS_BYTES, "tcp%c:%u", family == AF_INET6 ? '6' : '4',
+		(void)sprintf(strchr(text, ':'), ":%u",
 			ntohs(((struct sockaddr_in *)&address.storage)->sin_port));
 	return fd;
 }
