@@ -154,7 +154,7 @@ static void fold_counters(
 	/* What is open when the stream begins was opened by nobody that we saw. */
 	if (!track->started)
 		process->opened_total = counters->open;
-	process->open = counters->open;
+	process->open = process->exited ? 0 : counters->open;
 }
 
 static void fold_memory(struct tracked_process *process, const struct event_memory *memory)
