@@ -32,7 +32,8 @@ struct source {
 /*
  * Deliver events in order. Returns 1 when it delivered up to what was asked, 0 when the source has
  * ended (a recording's end; the live source never ends), or -errno with `diag` set. -EBADMSG: the
- * recording is damaged here, and what was delivered before is sound.
+ * recording is damaged here, and what was delivered before is sound. An error of `deliver` is
+ * returned as it is, without words.
  */
 static inline int source_drain(struct source *source, enum source_until until, event_fn deliver,
 	void *context, struct diag *diag)
