@@ -287,7 +287,7 @@ static void garbage_is_refused(void **state)
 
 	for (int i = 0; i < 2000; i++) {
 		struct bytes bytes = {};
-		uint8_t garbage[256];
+		uint8_t garbage[256] = {};
 		size_t length = random_below(&random, sizeof(garbage));
 
 		for (size_t at = 0; at < length; at++)
@@ -309,7 +309,7 @@ static void garbage_with_right_checksums_is_refused(void **state)
 
 	for (int i = 0; i < 2000; i++) {
 		struct bytes bytes = {};
-		uint8_t garbage[256];
+		uint8_t garbage[256] = {};
 		size_t length = 1 + random_below(&random, sizeof(garbage) - 1);
 
 		for (size_t at = 0; at < length; at++)
