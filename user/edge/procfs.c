@@ -75,6 +75,22 @@ static ssize_t read_file(
 	return read_path(procfs, path, buffer, bytes);
 }
 
+/* The whole decimal number at `text`: one that the end of the buffer may have cut is none. */
+static int parse_number(const char *text, uint64_t *ret_value)
+{
+	uint64_t value;
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (errno || (*end != ' ' && *end != '\n'))
+		return -EINVAL;
+	*ret_value = value;
+	return 0;
+}
+
 /* Field `index` of a stat line; the comm before it may hold spaces and parentheses. */
 static int stat_field(const char *stat, int index, uint64_t *ret_value)
 {
@@ -89,7 +105,7 @@ static int stat_field(const char *stat, int index, uint64_t *ret_value)
 			return -EINVAL;
 		field++;
 	}
-	return sscanf(field, "%" SCNu64, ret_value) == 1 ? 0 : -EINVAL;
+	return parse_number(field, ret_value);
 }
 
 /* Reads stat, and refuses it when the pid belongs to another process by now. */
@@ -117,9 +133,12 @@ static uint64_t kilobytes(const char *text, const char *name)
 	for (const char *line = text; line; line = strchr(line, '\n')) {
 		if (*line == '\n')
 			line++;
-		if (strncmp(line, name, length) == 0 && line[length] == ':')
-			return sscanf(line + length + 1, "%" SCNu64, &value) == 1 ? value * 1024
-										  : EVENT_UNKNOWN;
+		if (strncmp(line, name, length) != 0 || line[length] != ':')
+			continue;
+		line += length + 1;
+		if (parse_number(line + strspn(line, " \t"), &value) || value > UINT64_MAX / 1024)
+			return EVENT_UNKNOWN;
+		return value * 1024;
 	}
 	return EVENT_UNKNOWN;
 }
@@ -180,10 +199,13 @@ int procfs_memory(const struct procfs *procfs, const struct ps_proc_key *key, bo
 uint64_t procfs_self_rss_bytes(const struct procfs *procfs)
 {
 	char buffer[256];
+	const char *second;
 	uint64_t pages;
 
-	if (read_path(procfs, "self/statm", buffer, sizeof(buffer)) < 0 ||
-		sscanf(buffer, "%*u %" SCNu64, &pages) != 1)
+	if (read_path(procfs, "self/statm", buffer, sizeof(buffer)) < 0)
+		return EVENT_UNKNOWN;
+	second = strchr(buffer, ' ');
+	if (!second || parse_number(second + 1, &pages))
 		return EVENT_UNKNOWN;
 	return pages * sysconf(_SC_PAGESIZE);
 }
