@@ -114,4 +114,21 @@ int http_is_pipelined(__u64 start, __u64 length);
 int http_route_length(struct connection *conn);
 int http_route_count(struct connection *conn, __u32 length);
 
+/* Count the route once it is known; `last` says that no more bytes of the head will come. */
+static __always_inline void route_settle(struct ps_proc *proc, struct connection *conn, bool last)
+{
+	__u32 length = 0;
+
+	if (!cfg_routes || conn->head_done || !conn->counted)
+		return;
+	if (conn->speech == SPEECH_HTTP1) {
+		length = http_route_length(conn);
+		if (!length && !last)
+			return;
+	}
+	conn->head_done = 1;
+	http_route_count(conn, length);
+	count(proc, PS_REQUESTS_ROUTED, 1);
+}
+
 #endif

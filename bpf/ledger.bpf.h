@@ -48,7 +48,8 @@ static __always_inline void ledger_brk(struct ps_proc *proc, __u64 asked, __u64 
 		count(proc, PS_BRK_SHRINK_BYTES, before - now);
 }
 
-static __always_inline void ledger_mmap(struct ps_proc *proc, __u64 length, __u64 flags, long ret)
+static __always_inline void ledger_mmap(
+	struct ps_proc *proc, __u64 length, __u64 protection, __u64 flags, long ret)
 {
 	if (is_error(ret)) {
 		count(proc, PS_MMAP_FAILED, 1);
@@ -56,8 +57,11 @@ static __always_inline void ledger_mmap(struct ps_proc *proc, __u64 length, __u6
 	}
 	count(proc, PS_MMAP_CALLS, 1);
 	count(proc, PS_MMAP_BYTES, whole_pages(length));
-	if ((flags & MAP_ANONYMOUS) && (flags & MAP_TYPE) == MAP_PRIVATE)
-		count(proc, PS_MMAP_ANON_BYTES, whole_pages(length));
+	if (!(flags & MAP_ANONYMOUS) || (flags & MAP_TYPE) != MAP_PRIVATE)
+		return;
+	count(proc, PS_MMAP_ANON_BYTES, whole_pages(length));
+	if (protection == PROT_NONE)
+		count(proc, PS_MMAP_RESERVE_BYTES, whole_pages(length));
 }
 
 static __always_inline void ledger_munmap(struct ps_proc *proc, __u64 length, long ret)
@@ -130,7 +134,7 @@ static __always_inline void ledger_count(
 		ledger_brk(proc, SYSCALL_ARG1(regs), ret);
 		break;
 	case __NR_mmap:
-		ledger_mmap(proc, SYSCALL_ARG2(regs), SYSCALL_ARG4(regs), ret);
+		ledger_mmap(proc, SYSCALL_ARG2(regs), SYSCALL_ARG3(regs), SYSCALL_ARG4(regs), ret);
 		break;
 	case __NR_munmap:
 		ledger_munmap(proc, SYSCALL_ARG2(regs), ret);

@@ -26,19 +26,23 @@ static __always_inline bool is_nothing(int ret)
 	return ret == -EAGAIN || ret == -EINTR || (ret <= -RESTART_MIN && ret >= -RESTART_MAX);
 }
 
-/* A Unix client that receives proves that the server has sent, even before the server's probe. */
-static __always_inline void unix_peer_received(struct sock *sk)
+/* The connection at the other end of a Unix client's socket. */
+static __always_inline struct connection *unix_peer_connection(struct sock *sk)
 {
 	struct unix_sock *self = bpf_skc_to_unix_sock(sk);
-	struct connection *conn;
 	struct sock *peer;
 
 	if (!self)
-		return;
+		return NULL;
 	peer = self->peer;
-	if (!peer)
-		return;
-	conn = connection_of(peer);
+	return peer ? connection_of(peer) : NULL;
+}
+
+/* A Unix client that receives proves that the server has sent, even before the server's probe. */
+static __always_inline void unix_peer_received(struct sock *sk)
+{
+	struct connection *conn = unix_peer_connection(sk);
+
 	if (conn)
 		conn->sent = 1;
 }
@@ -88,23 +92,6 @@ static __always_inline void window_open(
 	conn->receiver = *key;
 	conn->settled = 0;
 	__sync_fetch_and_add(&thread->open, 1);
-}
-
-/* Count the route once it is known; `last` says that no more bytes of the head will come. */
-static __always_inline void route_settle(struct ps_proc *proc, struct connection *conn, bool last)
-{
-	__u32 length = 0;
-
-	if (!cfg_routes || conn->head_done || !conn->counted)
-		return;
-	if (conn->speech == SPEECH_HTTP1) {
-		length = http_route_length(conn);
-		if (!length && !last)
-			return;
-	}
-	conn->head_done = 1;
-	http_route_count(conn, length);
-	count(proc, PS_REQUESTS_ROUTED, 1);
 }
 
 static __always_inline void turn_count(
@@ -170,6 +157,7 @@ static __always_inline void receive_ended(
 	struct thread_key key = thread_key_of(task);
 	struct thread *thread = bpf_map_lookup_elem(&threads, &key);
 
+	route_settle(proc, conn, true);
 	if (!thread || conn->settled || !conn->receiver.tid)
 		return;
 	segment_end(proc, task, thread, false);
@@ -258,6 +246,28 @@ static __always_inline bool sent_interim(
 	return true;
 }
 
+/*
+ * A call that waited for bytes when fexit was attached returns unseen. Its bytes are in the
+ * socket's count, and the answer tells that they were a request.
+ */
+static __always_inline bool receive_was_missed(struct sock *sk, const struct connection *conn)
+{
+	if (!conn->was_open || conn->turn)
+		return false;
+	if (!is_tcp(sk))
+		return conn->peer_sent;
+	return BPF_CORE_READ((struct tcp_sock *)sk, copied_seq) != conn->received_sequence;
+}
+
+static __always_inline void turn_missed(struct ps_proc *proc, struct connection *conn)
+{
+	conn->turn = 1;
+	conn->counted = 1;
+	conn->speech = SPEECH_OPAQUE;
+	count(proc, PS_REQUESTS, 1);
+	route_settle(proc, conn, true);
+}
+
 static __always_inline void on_send(struct sock *sk, int ret)
 {
 	struct connection *conn = connection_of(sk);
@@ -276,6 +286,10 @@ static __always_inline void on_send(struct sock *sk, int ret)
 	proc = current_proc(task);
 	if (!proc)
 		return;
+	if (receive_was_missed(sk, conn))
+		turn_missed(proc, conn);
+	else
+		route_settle(proc, conn, true);
 	key = thread_key_of(task);
 	thread = bpf_map_lookup_elem(&threads, &key);
 	own = same_thread(&conn->receiver, &key);

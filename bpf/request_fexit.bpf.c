@@ -13,12 +13,24 @@ static __always_inline void socket_received(struct socket *socket, int flags, lo
 		on_receive(sk, ret, flags);
 }
 
+/* Unix sockets keep no count of what was received, as receive_was_missed wants to know. */
+static __always_inline void unix_peer_sent(struct sock *sk)
+{
+	struct connection *conn = unix_peer_connection(sk);
+
+	if (conn)
+		conn->peer_sent = 1;
+}
+
 static __always_inline void socket_sent(struct socket *socket, long ret)
 {
 	struct sock *sk = socket->sk;
 
-	if (sk)
-		on_send(sk, ret);
+	if (!sk)
+		return;
+	if (ret > 0 && is_unix_stream(sk))
+		unix_peer_sent(sk);
+	on_send(sk, ret);
 }
 
 #define RECEIVE(name, function)                                                                    \

@@ -90,6 +90,9 @@ static __always_inline void seed_connection(struct task_struct *task, struct soc
 	if (!conn || conn->owner.tgid)
 		return;
 	conn->settled = 1;
+	conn->was_open = 1;
+	if (is_tcp(sk))
+		conn->received_sequence = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
 	if (cfg_all_servers && !admit(task))
 		return;
 	conn->owner = key_of(task);

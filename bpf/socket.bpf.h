@@ -48,9 +48,11 @@ struct connection {
 	__u8 has_body;  /* the method may carry a body, which may follow an early response */
 	__u8 pipelined;
 	__u16 head_bytes;
-	__u8 closed;
-	__u8 counted; /* this turn is one of `requests` */
-	__u8 pad0[6];
+	__u8 counted;   /* this turn is one of `requests` */
+	__u8 was_open;  /* when pagestay started, with nothing seen of it yet */
+	__u8 peer_sent; /* Unix, was_open: the client has sent since */
+	__u8 pad0;
+	__u32 received_sequence; /* TCP's copied_seq when it was_open */
 	/* First bytes of the turn; as much room behind them, so that the verifier sees appends fit.
 	 */
 	char head[2 * HEAD_BYTES];

@@ -33,6 +33,7 @@ enum ps_counter {
 	PS_MMAP_CALLS,
 	PS_MMAP_BYTES,
 	PS_MMAP_ANON_BYTES,
+	PS_MMAP_RESERVE_BYTES, /* of anon: without access, address space to be committed later */
 	PS_MMAP_FAILED,
 	PS_MUNMAP_CALLS,
 	PS_MUNMAP_BYTES,
@@ -51,7 +52,7 @@ enum ps_counter {
 	PS_MADVISE_OTHER_BYTES,
 	PS_MADVISE_FAILED,
 	PS_ACCEPTS,
-	PS_CONNECTIONS_OPENED,
+	PS_CONNECTIONS_OPENED, /* from here on: of the detail level requests */
 	PS_REQUESTS,
 	PS_REQUESTS_MERGED,    /* of requests: turns that hold several (pipelined, HTTP/2) */
 	PS_REQUESTS_ENCRYPTED, /* of requests: turns on TLS connections, told by record types only

@@ -153,8 +153,9 @@ static void sums_of_the_ledger(void **state)
 	for (int counter = 0; counter < PS_COUNTERS; counter++)
 		process.counters[counter] = 1ull << counter;
 	assert_true(report_asked_bytes(&process) ==
-		    (1ull << PS_BRK_GROW_BYTES | 1ull << PS_MMAP_BYTES |
-			    1ull << PS_MREMAP_GROW_BYTES | 1ull << PS_MPROTECT_COMMIT_BYTES));
+		    (1ull << PS_BRK_GROW_BYTES | 1ull << PS_MMAP_ANON_BYTES |
+			    1ull << PS_MREMAP_GROW_BYTES | 1ull << PS_MPROTECT_COMMIT_BYTES) -
+			    (1ull << PS_MMAP_RESERVE_BYTES));
 	assert_true(report_returned_bytes(&process) ==
 		    (1ull << PS_BRK_SHRINK_BYTES | 1ull << PS_MUNMAP_BYTES |
 			    1ull << PS_MREMAP_SHRINK_BYTES | 1ull << PS_MPROTECT_DECOMMIT_BYTES |
@@ -165,7 +166,7 @@ static void sums_neither_wrap_nor_become_unknown(void **state)
 {
 	struct report_process process = {};
 
-	process.counters[PS_MMAP_BYTES] = REPORT_UNKNOWN - 1;
+	process.counters[PS_MMAP_ANON_BYTES] = REPORT_UNKNOWN - 1;
 	assert_true(report_asked_bytes(&process) == REPORT_UNKNOWN - 1);
 	process.counters[PS_BRK_GROW_BYTES] = 1;
 	assert_true(report_asked_bytes(&process) == REPORT_UNKNOWN - 1);

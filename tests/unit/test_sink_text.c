@@ -115,7 +115,7 @@ static size_t usual_processes(struct report_process processes[4])
 	};
 	processes[1].counters[PS_REQUESTS] = 7198;
 	processes[1].counters[PS_ACCEPTS] = 7198;
-	processes[1].counters[PS_MMAP_BYTES] = 64 * MIB;
+	processes[1].counters[PS_MMAP_ANON_BYTES] = 64 * MIB;
 	processes[1].counters[PS_MADVISE_DONTNEED_BYTES] = 2 * GIB;
 	processes[1].counters[PS_FAULTS_IN_REQUESTS] = 105000;
 	processes[2] = (struct report_process){

@@ -100,6 +100,9 @@ const struct field report_fields[] = {
 	{"ledger.mmap.anon_bytes", FIELD_BYTES, FIELD_COUNTER,
 		"Of the address space mapped: private and anonymous.", get_counter,
 		PS_MMAP_ANON_BYTES},
+	{"ledger.mmap.reserve_bytes", FIELD_BYTES, FIELD_COUNTER,
+		"Of the private and anonymous: without access, to be committed later.", get_counter,
+		PS_MMAP_RESERVE_BYTES},
 	{"ledger.mmap.failed", FIELD_COUNT, FIELD_COUNTER, "mmap calls that failed.", get_counter,
 		PS_MMAP_FAILED},
 	{"ledger.munmap.calls", FIELD_COUNT, FIELD_COUNTER, "munmap calls that succeeded.",
@@ -177,10 +180,12 @@ static uint64_t sum_of(
 
 uint64_t report_asked_bytes(const struct report_process *process)
 {
-	static const enum ps_counter asked[] = {
-		PS_BRK_GROW_BYTES, PS_MMAP_BYTES, PS_MREMAP_GROW_BYTES, PS_MPROTECT_COMMIT_BYTES};
+	static const enum ps_counter asked[] = {PS_BRK_GROW_BYTES, PS_MMAP_ANON_BYTES,
+		PS_MREMAP_GROW_BYTES, PS_MPROTECT_COMMIT_BYTES};
+	uint64_t sum = sum_of(process, asked, sizeof(asked) / sizeof(asked[0]));
+	uint64_t reserved = process->counters[PS_MMAP_RESERVE_BYTES];
 
-	return sum_of(process, asked, sizeof(asked) / sizeof(asked[0]));
+	return sum == REPORT_UNKNOWN || reserved > sum ? sum : sum - reserved;
 }
 
 uint64_t report_returned_bytes(const struct report_process *process)

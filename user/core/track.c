@@ -330,6 +330,16 @@ static void report_row(
 	row->anon_delta_bytes = change(before->anon_bytes, now->anon_bytes);
 }
 
+/* What is not counted at this level of detail is unknown, not 0. */
+static void forget_requests(struct report_process *row)
+{
+	for (int i = PS_CONNECTIONS_OPENED; i < PS_COUNTERS; i++)
+		row->counters[i] = REPORT_UNKNOWN;
+	row->open = REPORT_UNKNOWN;
+	row->closed = REPORT_UNKNOWN;
+	row->faults_background = REPORT_UNKNOWN;
+}
+
 static int compare(int64_t left, int64_t right)
 {
 	return (left > right) - (left < right);
@@ -372,6 +382,8 @@ static int report_rows(struct track *track)
 		struct report_process *row = &track->rows[count++];
 
 		report_row(track, process, row);
+		if (strcmp(track->stream.detail, "ledger") == 0)
+			forget_requests(row);
 		if (!track->stream.routes)
 			continue;
 		row->routes = &track->routes[used];

@@ -217,34 +217,6 @@ static int iterate(struct bpf_link *link)
 	return got < 0 ? -errno : 0;
 }
 
-static int seed_listed(struct live *live, struct diag *diag)
-{
-	int targets = bpf_map__fd(live->skeleton->maps.targets);
-	const uint8_t wanted = 1;
-	int error;
-
-	for (size_t i = 0; i < live->options.pid_count; i++)
-		if (bpf_map_update_elem(targets, &live->options.pids[i], &wanted, BPF_ANY))
-			return diag_set(diag, -errno, "too many pids");
-	error = iterate(live->seed_tasks);
-	return error ? diag_set(diag, error, "cannot iterate over processes") : 0;
-}
-
-static int seed(struct live *live, struct diag *diag)
-{
-	int error = live->options.pid_count ? seed_listed(live, diag) : 0;
-
-	for (int pass = 0; !error && pass < 2; pass++) {
-		live->skeleton->bss->seed_pass = pass;
-		error = iterate(live->seed_files);
-	}
-	if (!error)
-		error = iterate(live->seed_backlog);
-	return error ? diag_set(diag, error, "cannot iterate over open sockets: %s",
-			       strerror(-error))
-		     : 0;
-}
-
 static int batch_init(struct batch *batch, struct bpf_map *map)
 {
 	batch->capacity = bpf_map__max_entries(map);
@@ -280,6 +252,53 @@ static int batch_read(struct batch *batch, struct bpf_map *map)
 			break;
 	}
 	return total;
+}
+
+/* Each listed pid must have been found. */
+static int check_listed(struct live *live, struct diag *diag)
+{
+	const struct ps_proc_key *keys = live->processes_read.keys;
+	int count = batch_read(&live->processes_read, live->skeleton->maps.procs);
+
+	for (size_t i = 0; count >= 0 && i < live->options.pid_count; i++) {
+		int found = 0;
+
+		while (found < count && keys[found].tgid != live->options.pids[i])
+			found++;
+		if (found == count && !live->skeleton->bss->ps_lost[PS_LOST_MAP_FULL])
+			return diag_set(diag, -ESRCH, "there is no process with the pid %u",
+				live->options.pids[i]);
+	}
+	return count < 0 ? count : 0;
+}
+
+static int seed_listed(struct live *live, struct diag *diag)
+{
+	int targets = bpf_map__fd(live->skeleton->maps.targets);
+	const uint8_t wanted = 1;
+	int error;
+
+	for (size_t i = 0; i < live->options.pid_count; i++)
+		if (bpf_map_update_elem(targets, &live->options.pids[i], &wanted, BPF_ANY))
+			return diag_set(diag, -errno, "too many pids");
+	error = iterate(live->seed_tasks);
+	return error ? diag_set(diag, error, "cannot iterate over processes")
+		     : check_listed(live, diag);
+}
+
+static int seed(struct live *live, struct diag *diag)
+{
+	int error = live->options.pid_count ? seed_listed(live, diag) : 0;
+
+	for (int pass = 0; !error && pass < 2; pass++) {
+		live->skeleton->bss->seed_pass = pass;
+		error = iterate(live->seed_files);
+	}
+	if (!error)
+		error = iterate(live->seed_backlog);
+	return error ? diag_set(diag, error, "cannot iterate over open sockets: %s",
+			       strerror(-error))
+		     : 0;
 }
 
 /*
@@ -536,7 +555,7 @@ static void emit_stream(struct live *live)
 
 	(void)gethostname(event.stream.host, sizeof(event.stream.host) - 1);
 	(void)snprintf(event.stream.detail, sizeof(event.stream.detail), "%s",
-		live->options.requests ? "requests" : "ledger");
+		live->options.requests && live->kernel.hooks != HOOKS_NONE ? "requests" : "ledger");
 	event.stream.routes = live->options.routes;
 	emit(live, &event);
 	if (live->options.requests && live->kernel.hooks == HOOKS_NONE)
