@@ -224,7 +224,12 @@ static void wait_for_byte(int fd)
 		_exit(0);
 }
 
-static void run_client(const struct net_address *server, int orders)
+/*
+ * Asks on every connection, then gives the first of them up, or sees the parent do so. Only when
+ * the end of a connection has arrived here has the parent's side really been closed: io_uring may
+ * put a descriptor late.
+ */
+static void run_client(const struct net_address *server, int orders, int results)
 {
 	int fds[CONNECTIONS];
 	char byte = 'q';
@@ -237,18 +242,32 @@ static void run_client(const struct net_address *server, int orders)
 	}
 	wait_for_byte(orders);
 	for (int i = 0; i < GIVEN_UP && !server_closes_first; i++)
-		close(fds[i]);
+		if (shutdown(fds[i], SHUT_WR) != 0)
+			die("shutdown");
+	for (int i = 0; i < GIVEN_UP; i++) {
+		if (recv(fds[i], &byte, 1, 0) != 0)
+			die("end of connection");
+		if (!server_closes_first)
+			close(fds[i]);
+	}
+	if (write(results, &byte, 1) != 1)
+		die("write");
 	wait_for_byte(orders);
 	_exit(0);
 }
 
-static int start_client(const struct net_address *server)
+/* The client child, as its parent sees it. */
+struct client {
+	int orders, results;
+};
+
+static struct client start_client(const struct net_address *server)
 {
 	pid_t parent = getpid();
 	pid_t child;
-	int orders[2];
+	int orders[2], results[2];
 
-	if (pipe(orders) != 0)
+	if (pipe(orders) != 0 || pipe(results) != 0)
 		die("pipe");
 	child = fork();
 	if (child < 0)
@@ -259,24 +278,25 @@ static int start_client(const struct net_address *server)
 			_exit(0);
 		close(orders[1]);
 		close(listen_fd);
-		run_client(server, orders[0]);
+		run_client(server, orders[0], results[1]);
 	}
 	close(orders[0]);
-	return orders[1];
+	close(results[1]);
+	return (struct client){.orders = orders[1], .results = results[0]};
 }
 
-static void order(int orders)
+static void order(const struct client *client)
 {
-	if (write(orders, "o", 1) != 1)
+	if (write(client->orders, "o", 1) != 1)
 		die("client");
 }
 
-static void serve(size_t way, int orders)
+static void serve(size_t way, const struct client *client)
 {
 	char byte;
 
 	ways[way].fail_before_first();
-	order(orders);
+	order(client);
 	for (int i = 0; i < CONNECTIONS; i++) {
 		if (i == 0)
 			ways[way].fail_when_pending();
@@ -287,12 +307,13 @@ static void serve(size_t way, int orders)
 			send_byte(connections[i], byte) != 1)
 			die("exchange");
 	}
-	order(orders);
+	order(client);
 	for (int i = 0; i < GIVEN_UP; i++) {
 		if (!server_closes_first && receive_byte(connections[i], &byte) != 0)
 			die("end of connection");
 		close_connection(connections[i]);
 	}
+	wait_for_byte(client->results);
 }
 
 int main(int argc, char **argv)
@@ -300,7 +321,7 @@ int main(int argc, char **argv)
 	char text[NET_ADDRESS_BYTES];
 	struct net_address address;
 	size_t way = 0;
-	int orders;
+	struct client client;
 
 	while (argc >= 3 && way < WAYS && strcmp(ways[way].name, argv[1]) != 0)
 		way++;
@@ -317,12 +338,12 @@ int main(int argc, char **argv)
 	is_direct = ways[way].is_direct;
 	listen_fd = net_listen(argv[2], false, text);
 	address = net_parse(text);
-	orders = start_client(&address);
+	client = start_client(&address);
 	if (ways[way].uses_ring)
 		prepare_ring();
 	say("ready pid=%d address=%s", (int)getpid(), text);
 	await("go");
-	serve(way, orders);
+	serve(way, &client);
 	say("done accepts=%d opened=%d closed=%d open=%d requests=%d", CONNECTIONS, CONNECTIONS,
 		GIVEN_UP, CONNECTIONS - GIVEN_UP, CONNECTIONS);
 	await("end");
