@@ -269,6 +269,16 @@ static void take_command(struct options *options, int *argc, char ***argv)
 	}
 }
 
+/* What getopt refused. A letter may stand among others, so it is told without its word. */
+static int refuse_option(const char *word, struct diag *diag)
+{
+	if (!optopt)
+		return diag_set(diag, -EINVAL, "'%s' is no option that pagestay knows", word);
+	if (optopt < OPTION_COMM && !strchr("hv", optopt))
+		return diag_set(diag, -EINVAL, "'-%c' is no option that pagestay knows", optopt);
+	return diag_set(diag, -EINVAL, "'%s': this option takes no value", word);
+}
+
 int options_init(struct options *options, int argc, char **argv, struct diag *diag)
 {
 	int option, error;
@@ -284,13 +294,12 @@ int options_init(struct options *options, int argc, char **argv, struct diag *di
 	};
 	take_command(options, &argc, &argv);
 	opterr = 0;
-	optind = 1;
+	optind = 0; /* from the beginning, wherever an earlier command line was left */
 	while ((option = getopt_long(argc, argv, ":p:o:vh", long_options, NULL)) != -1) {
 		if (option == ':')
 			return diag_set(diag, -EINVAL, "'%s' needs a value", argv[optind - 1]);
 		if (option == '?')
-			return diag_set(diag, -EINVAL, "'%s' is no option that pagestay knows",
-				argv[optind - 1]);
+			return refuse_option(argv[optind - 1], diag);
 		error = set_option(options, option, optarg, diag);
 		if (error)
 			return error;
