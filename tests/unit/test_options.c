@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The command line: what is good is understood, and what is wrong is refused with a message that
+ * names the word that is wrong. Command lines are written as one text, words between spaces; `_`
+ * stands for an empty word.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../../user/app/options.h"
+
+#define MAX_WORDS 2100
+
+/* The command line under test; options point into it. */
+struct line {
+	char text[16384];
+	char *words[MAX_WORDS];
+	int count;
+	struct options options;
+	struct diag diag;
+};
+
+static struct line line;
+
+static int parse(const char *text)
+{
+	char *rest = line.text;
+
+	options_deinit(&line.options);
+	memset(&line, 0, sizeof(line));
+	assert_true((size_t)snprintf(line.text, sizeof(line.text), "pagestay %s", text) <
+		    sizeof(line.text));
+	for (char *word; (word = strsep(&rest, " "));) {
+		if (!*word)
+			continue;
+		assert_true(line.count < MAX_WORDS - 1);
+		line.words[line.count++] = strcmp(word, "_") == 0 ? word + 1 : word;
+	}
+	return options_init(&line.options, line.count, line.words, &line.diag);
+}
+
+static const struct options *accept(const char *text)
+{
+	if (parse(text))
+		fail_msg("`%s` is refused: %s", text, line.diag.text);
+	assert_string_equal(line.diag.text, "");
+	return &line.options;
+}
+
+static void refuse(const char *text, const char *named)
+{
+	if (parse(text) != -EINVAL)
+		fail_msg("`%s` is accepted", text);
+	if (!strstr(line.diag.text, named) || !*line.diag.text)
+		fail_msg("`%s` is refused without %s: %s", text, named, line.diag.text);
+}
+
+static int teardown(void **state)
+{
+	options_deinit(&line.options);
+	line.options.by_comm = false;
+	return 0;
+}
+
+/* Each of the words is refused where `%s` stands, and named. */
+static void refuse_each(const char *format, const char *const *words, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		char text[256], before[64], named[64];
+		const char *place = strstr(format, "%s");
+
+		(void)snprintf(before, sizeof(before), "%.*s", (int)(place - format), format);
+		(void)snprintf(text, sizeof(text), "%s%s%s", before, words[i], place + 2);
+		(void)snprintf(
+			named, sizeof(named), "'%s'", strcmp(words[i], "_") == 0 ? "" : words[i]);
+		refuse(text, named);
+	}
+}
+
+#define REFUSE_EACH(format, ...)                                                                   \
+	do {                                                                                       \
+		static const char *const words_[] = {__VA_ARGS__};                                 \
+		refuse_each(format, words_, sizeof(words_) / sizeof(words_[0]));                   \
+	} while (0)
+
+/*
+ * Good ones.
+ */
+
+static void no_words_watch_every_server(void **state)
+{
+	const struct options *options = accept("");
+
+	assert_int_equal(options->command, COMMAND_WATCH);
+	assert_int_equal(options->pid_count, 0);
+	assert_int_equal(options->port_count, 0);
+	assert_false(options->by_comm);
+	assert_false(options->json);
+	assert_true(options->requests);
+	assert_false(options->routes);
+	assert_false(options->verbose);
+	assert_int_equal(options->top, 10);
+	assert_int_equal(options->max_processes, 8192);
+	assert_int_equal(options->max_routes, 8192);
+	assert_int_equal(options->ring_bytes, 262144);
+	assert_true(options->interval_s == 10.0);
+	assert_int_equal(options->count, 0);
+	assert_null(options->file);
+}
+
+static void commands_are_told_by_the_first_word(void **state)
+{
+	assert_int_equal(accept("watch")->command, COMMAND_WATCH);
+	assert_int_equal(accept("record -o f")->command, COMMAND_RECORD);
+	assert_string_equal(line.options.file, "f");
+	assert_int_equal(accept("replay f")->command, COMMAND_REPLAY);
+	assert_string_equal(line.options.file, "f");
+	assert_int_equal(accept("doctor")->command, COMMAND_DOCTOR);
+	refuse("-v watch", "'watch'");
+	refuse("wach", "'wach'");
+}
+
+static void interval_and_count_follow_the_options(void **state)
+{
+	assert_true(accept("5")->interval_s == 5.0);
+	assert_int_equal(line.options.count, 0);
+	assert_true(accept("watch 0.5 3")->interval_s == 0.5);
+	assert_int_equal(line.options.count, 3);
+	assert_true(accept("2 --json 7 -v")->interval_s == 2.0);
+	assert_int_equal(line.options.count, 7);
+	assert_true(line.options.json);
+	assert_true(line.options.verbose);
+	assert_true(accept("record 1 -o f 2")->interval_s == 1.0);
+	assert_int_equal(line.options.count, 2);
+	assert_true(accept("0.1 4294967295")->interval_s == 0.1);
+	assert_int_equal(line.options.count, UINT32_MAX);
+	assert_true(accept("86400 1")->interval_s == 86400.0);
+	assert_true(accept("-- 3")->interval_s == 3.0);
+}
+
+static void processes_are_chosen_by_pid_name_and_port(void **state)
+{
+	const struct options *options =
+		accept("-p 1 --pid 4194304 -p17 --pid=18 --comm ^nginx$ --port 80 --port 65535");
+
+	assert_int_equal(options->pid_count, 4);
+	assert_int_equal(options->pids[0], 1);
+	assert_int_equal(options->pids[1], 4194304);
+	assert_int_equal(options->pids[2], 17);
+	assert_int_equal(options->pids[3], 18);
+	assert_true(options->by_comm);
+	assert_int_equal(regexec(&options->comm, "nginx", 0, NULL, 0), 0);
+	assert_int_equal(regexec(&options->comm, "nginx2", 0, NULL, 0), REG_NOMATCH);
+	assert_int_equal(options->port_count, 2);
+	assert_int_equal(options->ports[0], 80);
+	assert_int_equal(options->ports[1], 65535);
+}
+
+static void formats_and_details_are_understood(void **state)
+{
+	assert_true(accept("-o json")->json);
+	assert_false(accept("--output text")->json);
+	assert_true(accept("--json")->json);
+	assert_true(accept("replay f --json")->json);
+	assert_true(accept("doctor --json")->json);
+	assert_false(accept("--detail ledger")->requests);
+	assert_true(accept("--detail requests --routes")->routes);
+	assert_true(accept("--detail ledger --detail requests --routes")->routes);
+	assert_int_equal(accept("--top 0")->top, 0);
+}
+
+static void bounds_are_understood(void **state)
+{
+	const struct options *options =
+		accept("--max-processes 1 --max-routes 1048576 --ring-bytes 4096");
+
+	assert_int_equal(options->max_processes, 1);
+	assert_int_equal(options->max_routes, 1048576);
+	assert_int_equal(options->ring_bytes, 4096);
+}
+
+static void help_and_version_look_no_further(void **state)
+{
+	assert_int_equal(accept("--help")->command, COMMAND_HELP);
+	assert_int_equal(accept("-h")->command, COMMAND_HELP);
+	assert_int_equal(accept("record -h")->command, COMMAND_HELP);
+	assert_int_equal(accept("--version")->command, COMMAND_VERSION);
+	assert_int_equal(accept("--help --nonsense")->command, COMMAND_HELP);
+}
+
+static void help_names_every_option(void **state)
+{
+	static const char *const names[] = {"-p, --pid", "--comm", "--port", "-o, --output",
+		"--json", "--detail", "--routes", "--top", "--max-processes", "--max-routes",
+		"--ring-bytes", "-v, --verbose", "--version", "-h, --help", "watch", "record",
+		"replay", "doctor"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		assert_non_null(strstr(options_help, names[i]));
+}
+
+static void most_pids_and_ports_that_fit_are_taken(void **state)
+{
+	char text[8192] = "";
+
+	for (int i = 1; i <= OPTIONS_MAX_PIDS; i++)
+		(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "-p%d ", i);
+	assert_int_equal(accept(text)->pid_count, OPTIONS_MAX_PIDS);
+	assert_int_equal(line.options.pids[OPTIONS_MAX_PIDS - 1], OPTIONS_MAX_PIDS);
+	(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "-p 7");
+	refuse(text, "more than 1024 pids");
+	text[0] = '\0';
+	for (int i = 1; i <= PS_MAX_PORTS; i++)
+		(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "--port %d ", i);
+	assert_int_equal(accept(text)->port_count, PS_MAX_PORTS);
+	(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "--port 17");
+	refuse(text, "more than 16 ports");
+}
+
+/*
+ * Wrong ones.
+ */
+
+static void unknown_options_are_named(void **state)
+{
+	REFUSE_EACH("%s", "--nonsense", "-x", "--pidd", "--nonsense=5");
+	REFUSE_EACH("watch 5 %s", "--nonsense", "-x");
+	refuse("-vx", "'-x'");
+	refuse("-xv", "'-x'");
+	refuse("-v -xv 5", "'-x'");
+	refuse("-10", "'-1'");
+	refuse("--max 5", "'--max'");
+}
+
+static void value_that_an_option_does_not_take_is_named(void **state)
+{
+	REFUSE_EACH("%s", "--json=1", "--routes=no", "--verbose=2", "--help=me", "--version=1");
+}
+
+static void options_without_their_value_are_named(void **state)
+{
+	REFUSE_EACH("%s", "-p", "--pid", "--comm", "--port", "-o", "--output", "--detail", "--top",
+		"--max-processes", "--max-routes", "--ring-bytes");
+	refuse("record -o", "'-o'");
+	refuse("-vp", "'-vp'");
+}
+
+static void impossible_pids_are_named(void **state)
+{
+	REFUSE_EACH("-p %s", "0", "-1", "x", "999999999", "1x", "_", "+1", "0x1", "1.5", "4194305",
+		"18446744073709551617", "1,2");
+	refuse("-p 5 -p x", "'x'");
+}
+
+static void impossible_ports_are_named(void **state)
+{
+	REFUSE_EACH(
+		"--port %s", "0", "65536", "-1", "x", "80x", "_", "http", "18446744073709551617");
+}
+
+static void impossible_intervals_are_named(void **state)
+{
+	REFUSE_EACH("%s", "0", "abc", "nan", "inf", "1e9", "-1", "0.05", "86401", "5x", "_", "5,0");
+	REFUSE_EACH("-- %s", "-1", "-inf", "-0");
+	REFUSE_EACH("record -o f %s", "0", "abc", "-1");
+}
+
+static void impossible_counts_are_named(void **state)
+{
+	REFUSE_EACH("1 %s", "0", "-1", "x", "1x", "1.5", "_", "4294967296", "18446744073709551617");
+	REFUSE_EACH("-- 1 %s", "-1");
+}
+
+static void words_too_many_are_named(void **state)
+{
+	refuse("1 2 3", "'3'");
+	refuse("watch 1 2 3 4", "'3'");
+	refuse("record -o f 1 2 3", "'3'");
+	refuse("replay f g", "'g'");
+	refuse("doctor 5", "'5'");
+}
+
+static void bad_patterns_are_named(void **state)
+{
+	REFUSE_EACH("--comm %s", "[", "(", "a{2,1}", "a\\", "[[:nonsense:]]");
+	refuse("--comm a --comm b", "--comm");
+}
+
+static void bad_formats_and_details_are_named(void **state)
+{
+	REFUSE_EACH("-o %s", "xml", "JSON", "_");
+	REFUSE_EACH("--detail %s", "pages", "Ledger", "_");
+}
+
+static void impossible_bounds_are_named(void **state)
+{
+	REFUSE_EACH("--top %s", "-1", "x", "1000001");
+	REFUSE_EACH("--max-processes %s", "0", "-1", "1048577");
+	REFUSE_EACH("--max-routes %s", "0", "-1", "1048577");
+	REFUSE_EACH("--ring-bytes %s", "0", "-1", "1073741825");
+}
+
+static void words_that_do_not_go_together_are_named(void **state)
+{
+	refuse("--routes --detail ledger", "--routes");
+	refuse("--detail ledger --routes", "--detail");
+	refuse("replay", "replay");
+	refuse("record", "-o");
+	refuse("record 5", "-o");
+	refuse("replay f -p 1", "-p");
+	refuse("replay f --comm a", "--comm");
+	refuse("replay f --port 80", "--port");
+	refuse("doctor -p 1", "-p");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_teardown(name, teardown)
+		TEST(no_words_watch_every_server),
+		TEST(commands_are_told_by_the_first_word),
+		TEST(interval_and_count_follow_the_options),
+		TEST(processes_are_chosen_by_pid_name_and_port),
+		TEST(formats_and_details_are_understood),
+		TEST(bounds_are_understood),
+		TEST(help_and_version_look_no_further),
+		TEST(help_names_every_option),
+		TEST(most_pids_and_ports_that_fit_are_taken),
+		TEST(unknown_options_are_named),
+		TEST(value_that_an_option_does_not_take_is_named),
+		TEST(options_without_their_value_are_named),
+		TEST(impossible_pids_are_named),
+		TEST(impossible_ports_are_named),
+		TEST(impossible_intervals_are_named),
+		TEST(impossible_counts_are_named),
+		TEST(words_too_many_are_named),
+		TEST(bad_patterns_are_named),
+		TEST(bad_formats_and_details_are_named),
+		TEST(impossible_bounds_are_named),
+		TEST(words_that_do_not_go_together_are_named),
+#undef TEST
+	};
+
+	return cmocka_run_group_tests_name("options", tests, NULL, NULL);
+}
