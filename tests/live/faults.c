@@ -156,9 +156,39 @@ static void memory_grows_by_the_pages_that_stay(void **state)
 	workload_end(workload);
 }
 
+/* Reports that come while a request is open must not take its pages for background, even for a
+ * while. */
+static void faults_of_a_request_under_way_are_never_background(void **state)
+{
+	struct workload *workload;
+	struct pagestay *pagestay;
+	struct report *report;
+	struct words options = {0};
+
+	(void)state;
+	live_require_support();
+	workload = workload_start("faults", "held");
+	words_add_pid(&options, workload_pid(workload));
+	pagestay = pagestay_start(&options);
+	words_deinit(&options);
+	workload_go(workload);
+	workload_await(workload, "held");
+	pagestay_await_lines(pagestay, pagestay_lines(pagestay) + 2);
+	workload_tell(workload, "release");
+	workload_await_done(workload);
+	report = pagestay_stop(pagestay);
+	assert_int_equal(report_sum(report, workload_pid(workload), "faults.in_requests"),
+		workload_number(workload, "in_requests") + workload_number(workload, "unplanned"));
+	require_within("background",
+		report_sum(report, workload_pid(workload), "faults.background"), 0,
+		BACKGROUND_SLACK);
+	report_free(report);
+	workload_end(workload);
+}
+
 int run_faults_group(void)
 {
-	struct CMUnitTest tests[CASES + 1];
+	struct CMUnitTest tests[CASES + 2];
 	int failed;
 
 	for (size_t i = 0; i < CASES; i++)
@@ -167,6 +197,8 @@ int run_faults_group(void)
 			.teardown_func = live_teardown,
 			.initial_state = (void *)&cases[i]};
 	tests[CASES] = (struct CMUnitTest)live_test(memory_grows_by_the_pages_that_stay);
+	tests[CASES + 1] =
+		(struct CMUnitTest)live_test(faults_of_a_request_under_way_are_never_background);
 	failed = cmocka_run_group_tests_name("faults", tests, NULL, NULL);
 	report_free(session.report);
 	return failed;

@@ -610,24 +610,30 @@ pid_t workload_pid(const struct workload *workload)
 	return workload->child.pid;
 }
 
-static void tell(struct workload *workload, const char *command)
+void workload_tell(struct workload *workload, const char *word)
 {
-	size_t length = strlen(command);
+	char line[64];
+	int length = snprintf(line, sizeof(line), "%s\n", word);
 
-	if (write(workload->child.input_fd, command, length) != (ssize_t)length)
+	if (write(workload->child.input_fd, line, (size_t)length) != length)
 		live_fail("workload %s does not listen: %s", workload->program, strerror(errno));
 }
 
 void workload_go(struct workload *workload)
 {
-	tell(workload, "go\n");
+	workload_tell(workload, "go");
+}
+
+void workload_await(struct workload *workload, const char *word)
+{
+	read_line(workload, workload->done);
+	if (!starts_with_word(workload->done, word))
+		live_fail("workload %s says '%s'", workload->program, workload->done);
 }
 
 void workload_await_done(struct workload *workload)
 {
-	read_line(workload, workload->done);
-	if (!starts_with_word(workload->done, "done"))
-		live_fail("workload %s says '%s'", workload->program, workload->done);
+	workload_await(workload, "done");
 }
 
 void workload_run(struct workload *workload)
@@ -655,7 +661,7 @@ void workload_kill(struct workload *workload)
 void workload_end(struct workload *workload)
 {
 	if (!workload_unsupported(workload))
-		tell(workload, "end\n");
+		workload_tell(workload, "end");
 	workload_await_exit(workload);
 }
 

@@ -116,6 +116,9 @@ const char *workload_unsupported(const struct workload *workload);
 pid_t workload_pid(const struct workload *workload);
 void workload_go(struct workload *workload);
 void workload_await_done(struct workload *workload);
+/* For workloads that speak in between: waits for this word, or says one. */
+void workload_await(struct workload *workload, const char *word);
+void workload_tell(struct workload *workload, const char *word);
 /* Both. */
 void workload_run(struct workload *workload);
 /* Lets it leave, and checks that it left well. */

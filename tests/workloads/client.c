@@ -104,16 +104,42 @@ static uint64_t accepted_by_server(void)
 	return total;
 }
 
-static ssize_t receive_some(int fd, char *buffer, size_t buffer_bytes)
-{
-	ssize_t n;
+/* What has arrived on the thread's connection and was not looked at yet. */
+static __thread struct {
+	char bytes[65536];
+	size_t at, end;
+} arrived;
 
-	do {
-		n = recv(fd, buffer, buffer_bytes, 0);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		die("recv");
-	return n;
+/* The next byte of the connection; ends the client when there is none. */
+static char next_byte(int fd, const char *what)
+{
+	while (arrived.at == arrived.end) {
+		ssize_t n = recv(fd, arrived.bytes, sizeof(arrived.bytes), 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			if (n == 0)
+				errno = EBADMSG;
+			die("%s", what);
+		}
+		arrived.at = 0;
+		arrived.end = (size_t)n;
+	}
+	return arrived.bytes[arrived.at++];
+}
+
+static void skip_bytes(int fd, size_t count)
+{
+	while (count > 0) {
+		size_t part;
+
+		(void)next_byte(fd, "the answer's body");
+		arrived.at--;
+		part = arrived.end - arrived.at < count ? arrived.end - arrived.at : count;
+		arrived.at += part;
+		count -= part;
+	}
 }
 
 /* Reads one answer with its body; ends the client when it does not come whole. */
@@ -121,37 +147,20 @@ static void receive_answer(int fd)
 {
 	char header[512];
 	size_t used = 0;
-	size_t body_left;
-	const char *end;
+	const char *length;
 
-	for (;;) {
-		ssize_t n = receive_some(fd, header + used, 1);
-
-		if (n == 0 || used + 2 > sizeof(header)) {
-			errno = EBADMSG;
+	do {
+		if (used + 1 == sizeof(header)) {
+			errno = EMSGSIZE;
 			die("the answer's header");
 		}
-		used += (size_t)n;
+		header[used++] = next_byte(fd, "the answer's header");
 		header[used] = '\0';
-		end = strstr(header, "\r\n\r\n");
-		if (end)
-			break;
-	}
+	} while (used < 4 || strcmp(header + used - 4, "\r\n\r\n") != 0);
 	if (strncmp(header, "HTTP/1.1 100", 12) == 0)
 		return;
-	end = strcasestr(header, "Content-Length: ");
-	body_left = end ? strtoul(end + 16, NULL, 10) : 0;
-	while (body_left > 0) {
-		char body[65536];
-		ssize_t n =
-			receive_some(fd, body, body_left < sizeof(body) ? body_left : sizeof(body));
-
-		if (n == 0) {
-			errno = EBADMSG;
-			die("the answer's body");
-		}
-		body_left -= (size_t)n;
-	}
+	length = strcasestr(header, "Content-Length: ");
+	skip_bytes(fd, length ? strtoul(length + 16, NULL, 10) : 0);
 	answers++;
 }
 
@@ -220,7 +229,7 @@ static void kind_half_close(int fd)
 	if (shutdown(fd, SHUT_WR) != 0)
 		die("shutdown");
 	receive_answer(fd);
-	if (receive_some(fd, &byte, 1) != 0)
+	if (arrived.at != arrived.end || recv(fd, &byte, 1, 0) != 0)
 		die("more than the answer");
 }
 
@@ -349,14 +358,8 @@ static void kind_pipeline(int fd)
 
 static void receive_line(int fd)
 {
-	char byte;
-
-	do {
-		if (receive_some(fd, &byte, 1) != 1) {
-			errno = EBADMSG;
-			die("the answer's line");
-		}
-	} while (byte != '\n');
+	while (next_byte(fd, "the answer's line") != '\n')
+		;
 	answers++;
 }
 
@@ -435,6 +438,7 @@ static void run_connection(unsigned index)
 {
 	if (!options.preopens)
 		connections[index] = net_connect(&server);
+	arrived.at = arrived.end = 0;
 	kinds[kind].run(connections[index]);
 	if (!options.holds)
 		close(connections[index]);

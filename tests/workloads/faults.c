@@ -22,11 +22,13 @@
 #define ROUNDS          13
 #define FIRST_PAGES     31
 #define MORE_PAGES      17
+#define HELD_PAGES      211
 #define BESIDE_PAGES    47
 #define CONNECTIONS_MAX 3
 
 static size_t page_bytes;
 static bool keeps_pages;
+static bool is_counted; /* "go" was said */
 
 /* Makes `pages` fresh anonymous pages resident, one fault each. */
 static void touch(size_t pages)
@@ -138,6 +140,21 @@ static void round_two_then_one_open(const int *fds)
 	answer(fds[0]);
 }
 
+/* Once, in the counted rounds, the request stays open until the runner says so. */
+static void round_held(const int *fds)
+{
+	static bool was_held;
+
+	receive(fds[0]);
+	touch(HELD_PAGES);
+	if (is_counted && !was_held) {
+		was_held = true;
+		say("held");
+		await("release");
+	}
+	answer(fds[0]);
+}
+
 static void round_beside(const int *fds)
 {
 	receive(fds[0]);
@@ -169,6 +186,7 @@ static const struct shape shapes[] = {
 		0, 0},
 	{"two-then-one-open", round_two_then_one_open, 2, 1, false, false, 0, FIRST_PAGES, 0,
 		MORE_PAGES},
+	{"held", round_held, 1, 1, false, false, HELD_PAGES, 0, 0, 0},
 	{"beside", round_beside, 1, 1, false, false, 0, 0, BESIDE_PAGES, 0},
 };
 
@@ -365,6 +383,7 @@ int main(int argc, char **argv)
 	(void)serve(listen_fd, WARM_ROUNDS);
 	say("ready pid=%d address=%s warm=%d", (int)getpid(), text, WARM_ROUNDS);
 	await("go");
+	is_counted = true;
 	if (write(orders, "o", 1) != 1)
 		die("write");
 	faults = serve(listen_fd, ROUNDS);
