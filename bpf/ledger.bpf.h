@@ -48,9 +48,17 @@ static __always_inline void ledger_brk(struct ps_proc *proc, __u64 asked, __u64 
 		count(proc, PS_BRK_SHRINK_BYTES, before - now);
 }
 
+/* Where the current thread's last reservation is kept; two threads may share a place. */
+static __always_inline struct ps_range *reservation_of(struct ps_proc *proc)
+{
+	return &proc->reserved[(__u32)bpf_get_current_pid_tgid() % PS_RESERVATIONS];
+}
+
 static __always_inline void ledger_mmap(
 	struct ps_proc *proc, __u64 length, __u64 protection, __u64 flags, long ret)
 {
+	struct ps_range *reservation = reservation_of(proc);
+
 	if (is_error(ret)) {
 		count(proc, PS_MMAP_FAILED, 1);
 		return;
@@ -60,18 +68,31 @@ static __always_inline void ledger_mmap(
 	if (!(flags & MAP_ANONYMOUS) || (flags & MAP_TYPE) != MAP_PRIVATE)
 		return;
 	count(proc, PS_MMAP_ANON_BYTES, whole_pages(length));
-	if (protection == PROT_NONE)
-		count(proc, PS_MMAP_RESERVE_BYTES, whole_pages(length));
+	if (protection != PROT_NONE)
+		return;
+	count(proc, PS_MMAP_RESERVE_BYTES, whole_pages(length));
+	reservation->start = ret;
+	reservation->end = ret + whole_pages(length);
 }
 
-static __always_inline void ledger_munmap(struct ps_proc *proc, __u64 length, long ret)
+/*
+ * Allocators reserve twice what they need and unmap what is not aligned before they use the rest.
+ * That gives no memory back, so it is told apart.
+ */
+static __always_inline void ledger_munmap(
+	struct ps_proc *proc, __u64 address, __u64 length, long ret)
 {
+	struct ps_range *reservation = reservation_of(proc);
+
+	length = whole_pages(length);
 	if (is_error(ret)) {
 		count(proc, PS_MUNMAP_FAILED, 1);
 		return;
 	}
 	count(proc, PS_MUNMAP_CALLS, 1);
-	count(proc, PS_MUNMAP_BYTES, whole_pages(length));
+	count(proc, PS_MUNMAP_BYTES, length);
+	if (address >= reservation->start && address + length <= reservation->end)
+		count(proc, PS_MUNMAP_RESERVE_BYTES, length);
 }
 
 static __always_inline void ledger_mremap(
@@ -97,8 +118,10 @@ static __always_inline void ledger_mremap(
  * glibc's arenas do when they grow, and also what a JIT does when it makes code writable again.
  */
 static __always_inline void ledger_mprotect(
-	struct ps_proc *proc, __u64 length, __u64 protection, long ret)
+	struct ps_proc *proc, __u64 address, __u64 length, __u64 protection, long ret)
 {
+	struct ps_range *reservation = reservation_of(proc);
+
 	if (is_error(ret)) {
 		count(proc, PS_MPROTECT_FAILED, 1);
 		return;
@@ -108,6 +131,9 @@ static __always_inline void ledger_mprotect(
 		count(proc, PS_MPROTECT_COMMIT_BYTES, whole_pages(length));
 	else if (protection == PROT_NONE)
 		count(proc, PS_MPROTECT_DECOMMIT_BYTES, whole_pages(length));
+	/* In use from now on: what is unmapped of it may be memory. */
+	if (protection != PROT_NONE && address >= reservation->start && address < reservation->end)
+		reservation->end = 0;
 }
 
 static __always_inline void ledger_madvise(
@@ -137,7 +163,7 @@ static __always_inline void ledger_count(
 		ledger_mmap(proc, SYSCALL_ARG2(regs), SYSCALL_ARG3(regs), SYSCALL_ARG4(regs), ret);
 		break;
 	case __NR_munmap:
-		ledger_munmap(proc, SYSCALL_ARG2(regs), ret);
+		ledger_munmap(proc, SYSCALL_ARG1(regs), SYSCALL_ARG2(regs), ret);
 		break;
 	case __NR_mremap:
 		ledger_mremap(
@@ -145,7 +171,8 @@ static __always_inline void ledger_count(
 		break;
 	case __NR_mprotect:
 	case __NR_pkey_mprotect:
-		ledger_mprotect(proc, SYSCALL_ARG2(regs), SYSCALL_ARG3(regs), ret);
+		ledger_mprotect(
+			proc, SYSCALL_ARG1(regs), SYSCALL_ARG2(regs), SYSCALL_ARG3(regs), ret);
 		break;
 	case __NR_madvise:
 		ledger_madvise(proc, SYSCALL_ARG2(regs), SYSCALL_ARG3(regs), ret);

@@ -13,9 +13,10 @@
 #include <linux/types.h>
 #endif
 
-#define PS_COMM_BYTES  16
-#define PS_ROUTE_BYTES 96
-#define PS_MAX_PORTS   16
+#define PS_COMM_BYTES   16
+#define PS_ROUTE_BYTES  96
+#define PS_MAX_PORTS    16
+#define PS_RESERVATIONS 4
 
 /* A process is a thread group and the time it started: a reused pid is another process. */
 struct ps_proc_key {
@@ -37,6 +38,7 @@ enum ps_counter {
 	PS_MMAP_FAILED,
 	PS_MUNMAP_CALLS,
 	PS_MUNMAP_BYTES,
+	PS_MUNMAP_RESERVE_BYTES, /* of these: of a reservation that was never made accessible */
 	PS_MUNMAP_FAILED,
 	PS_MREMAP_CALLS,
 	PS_MREMAP_GROW_BYTES,
@@ -66,6 +68,11 @@ enum ps_counter {
 
 #define PS_PROC_EXITED 1u /* the last thread has exited; no count follows */
 
+struct ps_range {
+	__u64 start;
+	__u64 end;
+};
+
 /* One process; the value of the map `procs`. */
 struct ps_proc {
 	__u64 counter[PS_COUNTERS];
@@ -74,6 +81,7 @@ struct ps_proc {
 	__u32 open_scan; /* which scan `open` belongs to */
 	__u64 open;      /* connections that the process has open, as of that scan */
 	char comm[PS_COMM_BYTES];
+	struct ps_range reserved[PS_RESERVATIONS]; /* the last mappings without access, by thread */
 };
 
 /* One route of one process; the map `routes`. The hash is seeded, so nobody can aim collisions. */
@@ -107,7 +115,7 @@ struct ps_record {
 };
 
 _Static_assert(sizeof(struct ps_proc_key) == 16, "ABI");
-_Static_assert(sizeof(struct ps_proc) == PS_COUNTERS * 8 + 40, "ABI");
+_Static_assert(sizeof(struct ps_proc) == PS_COUNTERS * 8 + 40 + PS_RESERVATIONS * 16, "ABI");
 _Static_assert(sizeof(struct ps_route_key) == 24, "ABI");
 _Static_assert(sizeof(struct ps_route) == PS_ROUTE_BYTES + 8, "ABI");
 _Static_assert(sizeof(struct ps_record) == 24, "ABI");

@@ -132,7 +132,7 @@ static void a_line_is_the_contract(void **state)
 		"\"brk\":{\"calls\":0,\"grow_bytes\":0,\"shrink_bytes\":0,\"failed\":0},"
 		"\"mmap\":{\"calls\":0,\"bytes\":0,\"anon_bytes\":0,\"reserve_bytes\":0,"
 		"\"failed\":0},"
-		"\"munmap\":{\"calls\":0,\"bytes\":0,\"failed\":0},"
+		"\"munmap\":{\"calls\":0,\"bytes\":0,\"reserve_bytes\":0,\"failed\":0},"
 		"\"mremap\":{\"calls\":0,\"grow_bytes\":0,\"shrink_bytes\":0,\"failed\":0},"
 		"\"mprotect\":{\"calls\":0,\"commit_bytes\":0,\"decommit_bytes\":0,\"failed\":0},"
 		"\"madvise\":{\"calls\":0,\"dontneed_bytes\":0,\"free_bytes\":0,\"other_bytes\":0,"

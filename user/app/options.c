@@ -116,7 +116,7 @@ static int parse_interval(const char *word, double *ret_seconds, struct diag *di
 
 static int add_pid(struct options *options, const char *word, struct diag *diag)
 {
-	unsigned pid;
+	unsigned pid = 0;
 	int error = parse_number("pid", word, 1, PID_MAX, &pid, diag);
 
 	if (error)
@@ -129,7 +129,7 @@ static int add_pid(struct options *options, const char *word, struct diag *diag)
 
 static int add_port(struct options *options, const char *word, struct diag *diag)
 {
-	unsigned port;
+	unsigned port = 0;
 	int error = parse_number("port", word, 1, UINT16_MAX, &port, diag);
 
 	if (error)

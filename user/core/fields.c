@@ -109,6 +109,9 @@ const struct field report_fields[] = {
 		get_counter, PS_MUNMAP_CALLS},
 	{"ledger.munmap.bytes", FIELD_BYTES, FIELD_COUNTER, "Address space unmapped.", get_counter,
 		PS_MUNMAP_BYTES},
+	{"ledger.munmap.reserve_bytes", FIELD_BYTES, FIELD_COUNTER,
+		"Of the address space unmapped: reservations that were never made accessible.",
+		get_counter, PS_MUNMAP_RESERVE_BYTES},
 	{"ledger.munmap.failed", FIELD_COUNT, FIELD_COUNTER, "munmap calls that failed.",
 		get_counter, PS_MUNMAP_FAILED},
 	{"ledger.mremap.calls", FIELD_COUNT, FIELD_COUNTER,
@@ -178,14 +181,21 @@ static uint64_t sum_of(
 	return sum;
 }
 
+static uint64_t sum_without(const struct report_process *process, const enum ps_counter *counters,
+	size_t count, enum ps_counter without)
+{
+	uint64_t sum = sum_of(process, counters, count);
+	uint64_t left_out = process->counters[without];
+
+	return sum == REPORT_UNKNOWN || left_out > sum ? sum : sum - left_out;
+}
+
 uint64_t report_asked_bytes(const struct report_process *process)
 {
 	static const enum ps_counter asked[] = {PS_BRK_GROW_BYTES, PS_MMAP_ANON_BYTES,
 		PS_MREMAP_GROW_BYTES, PS_MPROTECT_COMMIT_BYTES};
-	uint64_t sum = sum_of(process, asked, sizeof(asked) / sizeof(asked[0]));
-	uint64_t reserved = process->counters[PS_MMAP_RESERVE_BYTES];
 
-	return sum == REPORT_UNKNOWN || reserved > sum ? sum : sum - reserved;
+	return sum_without(process, asked, sizeof(asked) / sizeof(asked[0]), PS_MMAP_RESERVE_BYTES);
 }
 
 uint64_t report_returned_bytes(const struct report_process *process)
@@ -194,5 +204,6 @@ uint64_t report_returned_bytes(const struct report_process *process)
 		PS_MREMAP_SHRINK_BYTES, PS_MPROTECT_DECOMMIT_BYTES, PS_MADVISE_DONTNEED_BYTES,
 		PS_MADVISE_FREE_BYTES};
 
-	return sum_of(process, returned, sizeof(returned) / sizeof(returned[0]));
+	return sum_without(
+		process, returned, sizeof(returned) / sizeof(returned[0]), PS_MUNMAP_RESERVE_BYTES);
 }

@@ -91,8 +91,8 @@ const struct field *report_field(const char *name);
 /*
  * Bytes asked of the kernel and given back in the interval: the ledger's two sums, of address
  * space. Asked: growth by brk and mremap, private anonymous mmap but for reservations without
- * access, mprotect to writable. Given back: shrinking by brk and mremap, munmap, mprotect to none,
- * madvise's DONTNEED and FREE. REPORT_UNKNOWN if a part is.
+ * access, mprotect to writable. Given back: shrinking by brk and mremap, munmap but for
+ * reservations, mprotect to none, madvise's DONTNEED and FREE. REPORT_UNKNOWN if a part is.
  */
 uint64_t report_asked_bytes(const struct report_process *process);
 uint64_t report_returned_bytes(const struct report_process *process);

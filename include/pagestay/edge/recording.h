@@ -31,11 +31,11 @@ struct recording_reader;
 int recording_writer_new(FILE *file, struct recording_writer **ret_writer, struct diag *diag);
 
 /*
- * An event_fn: START and TICK end a block and hand it to the kernel, so that a killed recorder
- * loses the interval under way at most. After a failure it writes no more and returns the same
- * -errno.
+ * An event_fn, whose context is the writer: START and TICK end a block and hand it to the kernel,
+ * so that a killed recorder loses the interval under way at most. After a failure it writes no more
+ * and returns the same -errno.
  */
-int recording_write(void *writer, const struct event *event);
+int recording_write(void *context, const struct event *event);
 
 /* Writes what is left, flushes to disk and closes. Takes NULL. 0 or the first -errno. */
 int recording_writer_close(struct recording_writer *writer);
