@@ -142,7 +142,8 @@ check-sanitize:
 bench: programs
 	$(Q)tools/bench
 
-lint: programs
+# Builds what it reads by itself, in build/lint and build/analyzer.
+lint: install-deps
 	$(Q)tools/lint
 
 format:
