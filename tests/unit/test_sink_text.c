@@ -345,8 +345,9 @@ static void assert_straight(const char *titles, const char *row)
 {
 	const char *title = strstr(titles, "RSS");
 
+	assert_non_null(title);
 	assert_int_equal(strlen(row), strlen(titles));
-	while (title) {
+	while (*title) {
 		size_t end = title - titles + strcspn(title, " ");
 		char behind = titles[end] ? row[end] : ' ';
 
@@ -355,8 +356,6 @@ static void assert_straight(const char *titles, const char *row)
 			fail_msg("not straight:\n%s\n%s", titles, row);
 		title += strcspn(title, " ");
 		title += strspn(title, " ");
-		if (!*title)
-			break;
 	}
 	/* The name's column begins behind one space and is separated from the numbers. */
 	assert_int_equal(row[7], ' ');
