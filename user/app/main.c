@@ -4,14 +4,16 @@
  *
  * A map of the program. Data flows one way, and an include points only downwards:
  *
- *   bpf/                     counts in the kernel, in maps; include/pagestay/abi.h is what it
- * writes syscall, ledger        memory calls, accepts            uring      accepts through
- * io_uring request, http, window  requests, routes, faults         connection TCP connections
+ *   bpf/                     counts in the kernel, in maps that abi.h describes to both sides
+ *     syscall, ledger        memory calls and accepts, by their results
+ *     uring                  accepts through io_uring
+ *     connection, socket     passively opened connections
+ *     request, window, http  requests, the faults in their windows, their routes
  *     process, seed          exec and exit; what was there before
  *   user/base                diagnostics, cleanup, safe text
  *   user/edge                events and their recording, /proc
  *   user/source              live (drives the BPF skeleton), replay, synthetic: events
- *   user/core                track: events to a report; fields: the table of a report's numbers
+ *   user/core                track: events to a report; fields: the table of its numbers; route
  *   user/sink                text, json: a report to the user
  *   user/app                 this file, options, the event loop (run), doctor
  */
