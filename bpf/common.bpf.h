@@ -124,7 +124,7 @@ static __always_inline struct ps_proc *current_server(struct task_struct *task)
 	return bpf_map_lookup_elem(&procs, &key);
 }
 
-static __always_inline struct ps_proc *current_proc(struct task_struct *task)
+static __always_inline struct ps_proc *proc_of(struct task_struct *task)
 {
 	struct ps_proc_key key = key_of(task);
 

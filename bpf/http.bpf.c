@@ -118,7 +118,7 @@ __noinline int http_speech(struct connection *conn)
 	if (http_begins_as_method(conn))
 		return SPEECH_HTTP1;
 	if (conn->head_bytes > 1 && conn->head[0] >= TLS_FIRST_RECORD &&
-		conn->head[0] <= TLS_APPLICATION_DATA && conn->head[1] == 3)
+		conn->head[0] <= TLS_LAST_RECORD && conn->head[1] == 3)
 		return SPEECH_TLS;
 	return SPEECH_OPAQUE;
 }

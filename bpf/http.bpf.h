@@ -99,8 +99,8 @@ static __always_inline bool is_interim(const struct user_bytes *sent)
 	return true;
 }
 
-#define TLS_FIRST_RECORD     0x14
-#define TLS_APPLICATION_DATA 0x17
+#define TLS_FIRST_RECORD 0x14
+#define TLS_LAST_RECORD  0x17
 
 /* The first bytes of a turn replace those of the one before, or are added to them. */
 int http_head_begin(struct connection *conn, __u64 start, __u64 length);
@@ -110,6 +110,7 @@ int http_head_append(struct connection *conn, __u64 start, __u64 length);
 int http_begins_as_method(struct connection *conn);
 
 int http_speech(struct connection *conn);
+int http_tls_request(struct connection *conn, __u64 start, __u64 length); /* tls.bpf.c */
 int http_is_pipelined(__u64 start, __u64 length);
 int http_route_length(struct connection *conn);
 int http_route_count(struct connection *conn, __u32 length);

@@ -9,7 +9,7 @@
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(ps_exec, struct task_struct *task)
 {
-	struct ps_proc *proc = current_proc(task);
+	struct ps_proc *proc = proc_of(task);
 
 	if (!proc)
 		return 0;
@@ -21,7 +21,7 @@ int BPF_PROG(ps_exec, struct task_struct *task)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(ps_exit, struct task_struct *task)
 {
-	struct ps_proc *proc = current_proc(task);
+	struct ps_proc *proc = proc_of(task);
 	struct thread_key thread = thread_key_of(task);
 	struct ps_proc_key key;
 

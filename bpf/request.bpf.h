@@ -143,11 +143,26 @@ static __always_inline void turn_begin(
 		conn->speech = http_speech(conn);
 	conn->has_body = conn->head[0] != 'G' && conn->head[0] != 'H';
 	conn->turn++;
-	/* A handshake or an alert is no request. */
 	conn->counted = 0;
-	if (conn->speech == SPEECH_TLS && conn->head_bytes && conn->head[0] != TLS_APPLICATION_DATA)
-		return;
-	turn_count(proc, conn, bytes);
+	/* On TLS not every turn is a request: see tls_received. */
+	if (conn->speech != SPEECH_TLS)
+		turn_count(proc, conn, bytes);
+}
+
+/* A turn on a TLS connection counts when its first request has come. */
+static __always_inline void tls_received(
+	struct ps_proc *proc, struct connection *conn, const struct user_bytes *bytes)
+{
+	int found = 0;
+
+	if (!bytes->first.length)
+		conn->tls_lost = 1;
+	else
+		found = http_tls_request(conn, bytes->first.start, bytes->first.length);
+	if (bytes->second.length)
+		found |= http_tls_request(conn, bytes->second.start, bytes->second.length);
+	if (!conn->counted && (found || conn->tls_lost))
+		turn_count(proc, conn, bytes);
 }
 
 /* End of stream or an error: the client asks for nothing more, but may still be answered. */
@@ -189,6 +204,8 @@ static __always_inline void received(struct ps_proc *proc, struct task_struct *t
 	} else if (!conn->head_done) {
 		head_append(conn, bytes);
 	}
+	if (conn->speech == SPEECH_TLS)
+		tls_received(proc, conn, bytes);
 	route_settle(proc, conn, false);
 	if (!thread)
 		return;
@@ -283,7 +300,7 @@ static __always_inline void on_send(struct sock *sk, int ret)
 	if (sent_interim(task, sk, conn, ret))
 		return;
 	conn->sent = 1;
-	proc = current_proc(task);
+	proc = proc_of(task);
 	if (!proc)
 		return;
 	if (receive_was_missed(sk, conn))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Iterators: what was there before the probes, and which connections are open now.
+ * Iterators: what was there before the probes, and at an interval's end what is open now.
  *
  * Run after the probes are attached, so nothing falls between: first `ps_seed_tasks` admits the
  * listed pids, then `ps_seed_files` runs twice over all descriptors, once for listening sockets and
@@ -9,7 +9,7 @@
  * namespace; a Unix one is told as always. Such a connection is open from then on, but counts as
  * opened to nobody, and its next received bytes begin a turn.
  */
-#include "socket.bpf.h"
+#include "window.bpf.h"
 
 enum seed_pass {
 	SEED_LISTENERS,
@@ -158,6 +158,27 @@ int ps_seed_tasks(struct bpf_iter__task *ctx)
 	tgid = task->tgid;
 	if (task->pid == tgid && bpf_map_lookup_elem(&targets, &tgid))
 		admit(task);
+	return 0;
+}
+
+/* An interval ends: what the windows that are open have cost so far belongs to it. */
+SEC("iter/task")
+int ps_end_segments(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct thread_key key;
+	struct thread *thread;
+	struct ps_proc *proc;
+
+	if (!task)
+		return 0;
+	key = thread_key_of(task);
+	thread = bpf_map_lookup_elem(&threads, &key);
+	if (!thread)
+		return 0;
+	proc = proc_of(task);
+	if (proc)
+		segment_end(proc, task, thread, false);
 	return 0;
 }
 

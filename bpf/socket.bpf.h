@@ -14,11 +14,12 @@
 
 #include "common.bpf.h"
 
-#define SOCK_STREAM   1
-#define IPPROTO_TCP   6
-#define SEND_SHUTDOWN 2
-#define SHUTDOWN_MASK 3
-#define HEAD_BYTES    80
+#define SOCK_STREAM      1
+#define IPPROTO_TCP      6
+#define SEND_SHUTDOWN    2
+#define SHUTDOWN_MASK    3
+#define TLS_HEADER_BYTES 5
+#define HEAD_BYTES       80
 
 /* What a connection speaks, as far as its first bytes tell. */
 enum speech {
@@ -48,11 +49,15 @@ struct connection {
 	__u8 has_body;  /* the method may carry a body, which may follow an early response */
 	__u8 pipelined;
 	__u16 head_bytes;
-	__u8 counted;   /* this turn is one of `requests` */
-	__u8 was_open;  /* when pagestay started, with nothing seen of it yet */
-	__u8 peer_sent; /* Unix, was_open: the client has sent since */
-	__u8 pad0;
+	__u8 counted;            /* this turn is one of `requests` */
+	__u8 was_open;           /* when pagestay started, with nothing seen of it yet */
+	__u8 peer_sent;          /* Unix, was_open: the client has sent since */
+	__u8 tls_lost;           /* the records were lost track of: every turn counts */
 	__u32 received_sequence; /* TCP's copied_seq when it was_open */
+	__u32 tls_left;          /* bytes of the client's record under way still to come */
+	__u8 tls_changed;        /* the record before was a change of cipher */
+	__u8 tls_header_bytes;   /* of the next record's header, so far */
+	char tls_header[2 * TLS_HEADER_BYTES];
 	/* First bytes of the turn; as much room behind them, so that the verifier sees appends fit.
 	 */
 	char head[2 * HEAD_BYTES];

@@ -39,7 +39,7 @@ int BPF_PROG(ps_sys_exit, struct pt_regs *regs, long ret)
 	struct ps_proc *proc;
 
 	if (is_memory_call(number)) {
-		proc = current_proc(task);
+		proc = proc_of(task);
 		if (proc && !is_compat(task))
 			ledger_count(proc, number, regs, ret);
 	} else if (is_server_call(number) && ret >= 0 && !is_compat(task)) {

@@ -104,7 +104,7 @@ int BPF_PROG(ps_uring_submit, void *request)
 }
 
 SEC("?tp_btf/io_uring_submit_sqe")
-int BPF_PROG(ps_uring_submit_6_1, void *request)
+int BPF_PROG(ps_uring_sqe, void *request)
 {
 	submitted(request);
 	return 0;

@@ -5,8 +5,9 @@
  * A thread's faults are read from its own counters at each receive and send; the difference to the
  * last reading is one segment. A segment is exclusive when the thread had exactly one request open
  * through all of it, overlapping when it had more, and background otherwise: before any request,
- * after the last send, or when another thread answered meanwhile. Background is not counted here;
- * userspace takes it from the process's total, which also has the threads that never receive.
+ * after the last send, or when another thread answered meanwhile. An interval's end ends all.
+ * Background is not counted here; userspace takes it from the process's total, which also has the
+ * threads that never receive.
  */
 #ifndef PAGESTAY_WINDOW_BPF_H
 #define PAGESTAY_WINDOW_BPF_H
@@ -73,21 +74,38 @@ static __always_inline bool is_tail(
 	return thread->tail_sk == (__u64)sk && thread->tail_turn == conn->turn;
 }
 
-/* End the segment under way; `continues` says that it lies between two sends of one response. */
-static __always_inline void segment_end(
-	struct ps_proc *proc, struct task_struct *task, struct thread *thread, bool continues)
+static __always_inline void segment_count(
+	struct ps_proc *proc, const struct thread *thread, __u64 faults, bool continues)
 {
-	__u64 now = faults_of(task);
-	__u64 faults = now - thread->faults;
 	__s32 open = thread->open;
 
-	thread->faults = now;
-	if (!faults)
-		return;
 	if (open <= 0 ? continues : open == 1 && thread->open_then == 1 && !continues)
 		count(proc, PS_FAULTS_IN_REQUESTS, faults);
 	else if (open > 0)
 		count(proc, PS_FAULTS_OVERLAPPING, faults);
+}
+
+/*
+ * End the segment under way; `continues` says that it lies between two sends of one response. The
+ * thread itself does this, and the end of an interval does it for every thread from another CPU
+ * (ps_end_segments): who moves the reading counts the difference. The thread cannot fault here, so
+ * a second try sees a reading that stands.
+ */
+static __always_inline void segment_end(
+	struct ps_proc *proc, struct task_struct *task, struct thread *thread, bool continues)
+{
+	__u64 now = faults_of(task);
+
+	for (int try = 0; try < 2; try++) {
+		__u64 before = thread->faults;
+
+		if (now <= before)
+			return;
+		if (__sync_val_compare_and_swap(&thread->faults, before, now) != before)
+			continue;
+		segment_count(proc, thread, now - before, continues);
+		return;
+	}
 }
 
 /* The turn's window is over for the thread that received it, whoever found out. */

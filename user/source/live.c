@@ -55,7 +55,7 @@ struct live {
 	struct source source;
 	struct pagestay *skeleton;
 	struct ring_buffer *lifecycle;
-	struct bpf_link *seed_tasks, *seed_files, *seed_backlog, *count_open;
+	struct bpf_link *seed_tasks, *seed_files, *seed_backlog, *end_segments, *count_open;
 	struct procfs procfs;
 	struct live_options options;
 	struct kernel kernel;
@@ -124,11 +124,12 @@ static void choose_programs(struct live *live, bool requests)
 		skeleton->progs.ps_uring_cqe, kernel->uring == URING_COMPLETION);
 	(void)bpf_program__set_autoload(skeleton->progs.ps_uring_submit,
 		kernel->uring != URING_NONE && kernel->uring_submit);
-	(void)bpf_program__set_autoload(skeleton->progs.ps_uring_submit_6_1,
-		kernel->uring != URING_NONE && !kernel->uring_submit);
+	(void)bpf_program__set_autoload(
+		skeleton->progs.ps_uring_sqe, kernel->uring != URING_NONE && !kernel->uring_submit);
 	(void)bpf_program__set_autoattach(skeleton->progs.ps_seed_tasks, false);
 	(void)bpf_program__set_autoattach(skeleton->progs.ps_seed_files, false);
 	(void)bpf_program__set_autoattach(skeleton->progs.ps_seed_backlog, false);
+	(void)bpf_program__set_autoattach(skeleton->progs.ps_end_segments, false);
 	(void)bpf_program__set_autoattach(skeleton->progs.ps_count_open, false);
 }
 
@@ -193,11 +194,13 @@ static int attach_iterators(struct live *live, struct diag *diag)
 	live->seed_tasks = bpf_program__attach_iter(live->skeleton->progs.ps_seed_tasks, NULL);
 	live->seed_files = bpf_program__attach_iter(live->skeleton->progs.ps_seed_files, NULL);
 	live->seed_backlog = bpf_program__attach_iter(live->skeleton->progs.ps_seed_backlog, NULL);
+	live->end_segments = bpf_program__attach_iter(live->skeleton->progs.ps_end_segments, NULL);
 	info.map.map_fd = bpf_map__fd(live->skeleton->maps.connections);
 	options.link_info = &info;
 	options.link_info_len = sizeof(info);
 	live->count_open = bpf_program__attach_iter(live->skeleton->progs.ps_count_open, &options);
-	if (!live->seed_tasks || !live->seed_files || !live->seed_backlog || !live->count_open)
+	if (!live->seed_tasks || !live->seed_files || !live->seed_backlog || !live->end_segments ||
+		!live->count_open)
 		return diag_set(diag, -errno, "cannot attach a BPF iterator: %s", strerror(errno));
 	return 0;
 }
@@ -431,6 +434,8 @@ static int drain_processes(struct live *live)
 
 	live->skeleton->bss->open_scan++;
 	count = iterate(live->count_open);
+	if (count >= 0)
+		count = iterate(live->end_segments);
 	if (count < 0)
 		return count;
 	count = batch_read(&live->processes_read, live->skeleton->maps.procs);
@@ -626,6 +631,7 @@ static void live_close(struct source *source)
 	bpf_link__destroy(live->seed_tasks);
 	bpf_link__destroy(live->seed_files);
 	bpf_link__destroy(live->seed_backlog);
+	bpf_link__destroy(live->end_segments);
 	bpf_link__destroy(live->count_open);
 	pagestay__destroy(live->skeleton);
 	batch_deinit(&live->processes_read);
