@@ -42,8 +42,8 @@ struct connection {
 	struct thread_key receiver; /* the thread that received the turn under way; tid 0: none */
 	__u32 turn;
 	__u32 sent_sequence; /* TCP's write_seq when the turn began: any advance is a response */
+	__u32 settled;       /* the turn's window has ended: answered, given up or closed */
 	__u8 sent;           /* Unix: something was sent in this turn */
-	__u8 settled;        /* the turn's window has ended: answered, given up or closed */
 	__u8 speech;
 	__u8 head_done; /* the request line needs no more bytes */
 	__u8 has_body;  /* the method may carry a body, which may follow an early response */

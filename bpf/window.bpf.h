@@ -113,10 +113,7 @@ static __always_inline void settle(struct connection *conn)
 {
 	struct thread *thread;
 
-	if (conn->settled)
-		return;
-	conn->settled = 1;
-	if (!conn->receiver.tid)
+	if (__sync_lock_test_and_set(&conn->settled, 1) || !conn->receiver.tid)
 		return;
 	thread = bpf_map_lookup_elem(&threads, &conn->receiver);
 	if (thread)
