@@ -67,10 +67,12 @@ static struct report *run_all_cases(void)
 	struct words options = {0};
 	struct report *report;
 
+	for (size_t i = 0; i < CASES; i++)
+		workloads[i] = workload_launch("accepts", "%s", cases[i].arguments);
 	for (size_t i = 0; i < CASES; i++) {
 		const char *reason;
 
-		workloads[i] = workload_start("accepts", "%s", cases[i].arguments);
+		workload_await_ready(workloads[i]);
 		outcomes[i].pid = workload_pid(workloads[i]);
 		reason = workload_unsupported(workloads[i]);
 		if (reason)

@@ -62,8 +62,10 @@ static struct report *run_all_cases(void)
 	struct words options = {0};
 	struct report *report;
 
+	for (size_t i = 0; i < CASES; i++)
+		workloads[i] = workload_launch("faults", "%s", cases[i].shape);
 	for (size_t i = 0; i < CASES; i++) {
-		workloads[i] = workload_start("faults", "%s", cases[i].shape);
+		workload_await_ready(workloads[i]);
 		outcomes[i].pid = workload_pid(workloads[i]);
 		words_add_pid(&options, outcomes[i].pid);
 	}

@@ -541,7 +541,7 @@ static bool starts_with_word(const char *line, const char *word)
 	return strncmp(line, word, length) == 0 && (line[length] == ' ' || line[length] == '\0');
 }
 
-static struct workload *start_workload(pid_t wanted, const char *program, const char *arguments)
+static struct workload *launch(pid_t wanted, const char *program, const char *arguments)
 {
 	struct workload *workload = calloc(1, sizeof(*workload));
 	struct words words = {0};
@@ -561,9 +561,37 @@ static struct workload *start_workload(pid_t wanted, const char *program, const 
 	close(input[0]);
 	close(output[1]);
 	words_deinit(&words);
+	return workload;
+}
+
+void workload_await_ready(struct workload *workload)
+{
 	read_line(workload, workload->ready);
 	if (!starts_with_word(workload->ready, "ready") && !workload_unsupported(workload))
-		live_fail("workload %s says '%s'", program, workload->ready);
+		live_fail("workload %s says '%s'", workload->program, workload->ready);
+}
+
+static struct workload *launch_formatted(
+	pid_t wanted, const char *program, const char *format, va_list arguments)
+{
+	struct workload *workload;
+	char *text;
+
+	if (vasprintf(&text, format, arguments) < 0)
+		live_fail("no memory");
+	workload = launch(wanted, program, text);
+	free(text);
+	return workload;
+}
+
+struct workload *workload_launch(const char *program, const char *format, ...)
+{
+	struct workload *workload;
+	va_list arguments;
+
+	va_start(arguments, format);
+	workload = launch_formatted(0, program, format, arguments);
+	va_end(arguments);
 	return workload;
 }
 
@@ -571,14 +599,11 @@ struct workload *workload_start(const char *program, const char *format, ...)
 {
 	struct workload *workload;
 	va_list arguments;
-	char *text;
 
 	va_start(arguments, format);
-	if (vasprintf(&text, format, arguments) < 0)
-		live_fail("no memory");
+	workload = launch_formatted(0, program, format, arguments);
 	va_end(arguments);
-	workload = start_workload(0, program, text);
-	free(text);
+	workload_await_ready(workload);
 	return workload;
 }
 
@@ -586,14 +611,11 @@ struct workload *workload_start_as(pid_t pid, const char *program, const char *f
 {
 	struct workload *workload;
 	va_list arguments;
-	char *text;
 
 	va_start(arguments, format);
-	if (vasprintf(&text, format, arguments) < 0)
-		live_fail("no memory");
+	workload = launch_formatted(pid, program, format, arguments);
 	va_end(arguments);
-	workload = start_workload(pid, program, text);
-	free(text);
+	workload_await_ready(workload);
 	return workload;
 }
 

@@ -108,6 +108,10 @@ struct workload;
  */
 struct workload *workload_start(const char *program, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+/* The two halves of it, for those who start many: they get ready side by side. */
+struct workload *workload_launch(const char *program, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+void workload_await_ready(struct workload *workload);
 /* The same, as a process with this id, which must be free. */
 struct workload *workload_start_as(pid_t pid, const char *program, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -5,16 +5,12 @@
  * them start after it. The truth is the servers' own books and, beside them, the number that each
  * case was written to make.
  */
-#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include "../workloads/counters.h"
 #include "groups.h"
 #include "harness.h"
+#include "serving.h"
 
 struct request_case {
 	const char *test;
@@ -98,13 +94,13 @@ static const struct request_case selected_cases[] = {
 		"keepalive --connections 2 --requests 3", 6, false},
 
 	{"request_byte_by_byte_is_one_request", "--mode threads",
-		"segments --connections 3 --requests 5", 15, false},
+		"segments --connections 3 --requests 2", 6, false},
 	{"request_byte_by_byte_is_one_request_with_an_event_loop", "--mode epoll --receive read",
-		"segments --connections 3 --requests 5", 15, false},
+		"segments --connections 3 --requests 2", 6, false},
 	{"request_byte_by_byte_is_one_request_with_uring", "--mode uring",
-		"segments --connections 3 --requests 5", 15, false},
+		"segments --connections 3 --requests 2", 6, false},
 	{"request_byte_by_byte_is_one_request_with_peeking", "--mode threads --receive peek",
-		"segments --connections 3 --requests 5", 15, false},
+		"segments --connections 3 --requests 2", 6, false},
 	{"request_in_two_segments_is_one_request", "--mode epoll --receive readv",
 		"segments --connections 3 --requests 5 --segment 11", 15, false},
 
@@ -215,126 +211,103 @@ struct outcome {
 
 static struct outcome selected_outcomes[SELECTED];
 static struct outcome later_outcomes[LATER];
+static struct serving selected_servings[SELECTED];
+static struct serving later_servings[LATER];
 static struct live_session selected_session, later_session;
 
-/* One case on its way: its programs and the memory that they share. */
-struct running {
-	struct workload *server, *client;
-	int books_fd;
-	struct server_books *books;
-};
-
-static uint64_t total(const struct server_books *books, size_t field_offset)
+static void launch_client(
+	struct serving *serving, const struct request_case *request_case, struct outcome *outcome)
 {
-	uint64_t sum = 0;
+	serving_launch_client(serving, "%s", request_case->client);
+	outcome->client = workload_pid(serving->client);
+}
 
+/* Runs the clients of all supported cases side by side, those that are not yet there being launched
+ * first. */
+static void run_clients(const struct request_case *cases, struct serving *servings,
+	struct outcome *outcomes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!outcomes[i].unsupported[0] && !servings[i].client)
+			launch_client(&servings[i], &cases[i], &outcomes[i]);
+	for (size_t i = 0; i < count; i++)
+		if (!outcomes[i].unsupported[0] && !cases[i].is_open_before)
+			workload_await_ready(servings[i].client);
+	for (size_t i = 0; i < count; i++)
+		if (!outcomes[i].unsupported[0])
+			workload_go(servings[i].client);
+	for (size_t i = 0; i < count; i++)
+		if (!outcomes[i].unsupported[0])
+			serving_finish_client(&servings[i], &outcomes[i].after);
+}
+
+static void start_servers(const struct request_case *cases, struct serving *servings,
+	struct outcome *outcomes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		serving_launch(&servings[i], cases[i].server);
+	for (size_t i = 0; i < count; i++) {
+		const char *reason = serving_await_ready(&servings[i]);
+
+		if (reason)
+			(void)snprintf(outcomes[i].unsupported, sizeof(outcomes[i].unsupported),
+				"%s", reason);
+	}
+}
+
+/* Connects the clients that are to be there before pagestay, and notes what has happened by then.
+ */
+static void open_connections(void)
+{
+	for (size_t i = 0; i < SELECTED; i++)
+		if (selected_cases[i].is_open_before && !selected_outcomes[i].unsupported[0])
+			launch_client(
+				&selected_servings[i], &selected_cases[i], &selected_outcomes[i]);
+	for (size_t i = 0; i < SELECTED; i++) {
+		if (!selected_servings[i].client)
+			continue;
+		workload_await_ready(selected_servings[i].client);
+		memcpy(&selected_outcomes[i].before, selected_servings[i].books,
+			sizeof(selected_outcomes[i].before));
+	}
+}
+
+static void select_processes(struct words *options, const struct server_books *books)
+{
 	for (uint32_t i = 0; i < books->processes; i++)
-		sum += *(const _Atomic uint64_t *)((const char *)&books->process[i] + field_offset);
-	return sum;
-}
-
-#define TOTAL(books, field) total((books), offsetof(struct process_books, field))
-
-static void start_server(
-	struct running *running, const struct request_case *request_case, struct outcome *outcome)
-{
-	const char *reason;
-
-	running->books_fd = live_shared_memory(sizeof(*running->books));
-	running->books = mmap(NULL, sizeof(*running->books), PROT_READ | PROT_WRITE, MAP_SHARED,
-		running->books_fd, 0);
-	if (running->books == MAP_FAILED)
-		live_fail("cannot map the books");
-	running->server =
-		workload_start("server", "%s --books %d", request_case->server, running->books_fd);
-	reason = workload_unsupported(running->server);
-	if (reason)
-		(void)snprintf(outcome->unsupported, sizeof(outcome->unsupported), "%s", reason);
-}
-
-static void start_client(
-	struct running *running, const struct request_case *request_case, struct outcome *outcome)
-{
-	running->client = workload_start("client", "%s %s --books %d",
-		workload_text(running->server, "address"), request_case->client, running->books_fd);
-	outcome->client = workload_pid(running->client);
-}
-
-/* Waits until the server has given up all its connections. */
-static void await_settled(const struct running *running)
-{
-	uint64_t deadline_ns = live_deadline_ns();
-
-	while (TOTAL(running->books, accepts) != TOTAL(running->books, closed))
-		live_pause(deadline_ns, "the server to close its connections");
-}
-
-static void run_client(struct running *running, struct outcome *outcome)
-{
-	workload_run(running->client);
-	await_settled(running);
-	memcpy(&outcome->after, running->books, sizeof(outcome->after));
-	workload_end(running->client);
-}
-
-static void end_server(struct running *running)
-{
-	workload_end(running->server);
-	munmap(running->books, sizeof(*running->books));
-	close(running->books_fd);
+		words_add_pid(options, (pid_t)books->process[i].pid);
 }
 
 static struct report *run_selected_cases(void)
 {
-	struct running running[SELECTED] = {0};
 	struct words options = {0};
 	struct pagestay *pagestay;
 	struct report *report;
 
-	for (size_t i = 0; i < SELECTED; i++) {
-		struct outcome *outcome = &selected_outcomes[i];
-
-		start_server(&running[i], &selected_cases[i], outcome);
-		if (outcome->unsupported[0])
-			continue;
-		for (uint32_t process = 0; process < running[i].books->processes; process++)
-			words_add_pid(&options, (pid_t)running[i].books->process[process].pid);
-		if (!selected_cases[i].is_open_before)
-			continue;
-		start_client(&running[i], &selected_cases[i], outcome);
-		memcpy(&outcome->before, running[i].books, sizeof(outcome->before));
-	}
+	start_servers(selected_cases, selected_servings, selected_outcomes, SELECTED);
+	open_connections();
+	for (size_t i = 0; i < SELECTED; i++)
+		if (!selected_outcomes[i].unsupported[0])
+			select_processes(&options, selected_servings[i].books);
 	pagestay = pagestay_start(&options);
 	words_deinit(&options);
-	for (size_t i = 0; i < SELECTED; i++) {
-		if (selected_outcomes[i].unsupported[0])
-			continue;
-		if (!selected_cases[i].is_open_before)
-			start_client(&running[i], &selected_cases[i], &selected_outcomes[i]);
-		run_client(&running[i], &selected_outcomes[i]);
-	}
+	run_clients(selected_cases, selected_servings, selected_outcomes, SELECTED);
 	report = pagestay_stop(pagestay);
 	for (size_t i = 0; i < SELECTED; i++)
-		end_server(&running[i]);
+		serving_end(&selected_servings[i]);
 	return report;
 }
 
 static struct report *run_later_cases(void)
 {
 	struct pagestay *pagestay = pagestay_start(&(struct words){0});
-	struct running running[LATER] = {0};
 	struct report *report;
 
-	for (size_t i = 0; i < LATER; i++) {
-		start_server(&running[i], &later_cases[i], &later_outcomes[i]);
-		if (later_outcomes[i].unsupported[0])
-			continue;
-		start_client(&running[i], &later_cases[i], &later_outcomes[i]);
-		run_client(&running[i], &later_outcomes[i]);
-	}
+	start_servers(later_cases, later_servings, later_outcomes, LATER);
+	run_clients(later_cases, later_servings, later_outcomes, LATER);
 	report = pagestay_stop(pagestay);
 	for (size_t i = 0; i < LATER; i++)
-		end_server(&running[i]);
+		serving_end(&later_servings[i]);
 	return report;
 }
 
@@ -377,7 +350,7 @@ static void require_exact(struct report *report, const struct request_case *requ
 	if (outcome->unsupported[0])
 		live_skip("%s", outcome->unsupported);
 	/* First the server itself: it must have seen what the case was written to make. */
-	assert_int_equal(TOTAL(&outcome->after, turns) - TOTAL(&outcome->before, turns),
+	assert_int_equal(BOOKS_SUM(&outcome->after, turns) - BOOKS_SUM(&outcome->before, turns),
 		request_case->requests);
 	assert_true(processes_are_exact(report, request_case, outcome));
 	if (report_has(report, outcome->client))

@@ -9,12 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include "../workloads/counters.h"
 #include "groups.h"
 #include "harness.h"
+#include "serving.h"
 
 /* --- scripts for the client --- */
 
@@ -227,81 +226,80 @@ struct outcome {
 static struct outcome outcomes[CASES];
 static struct live_session session;
 
-struct running {
-	struct workload *server;
-	int books_fd;
-	const struct server_books *books;
-};
+static struct serving servings[CASES];
 
-static void start_server(
-	struct running *running, const struct route_case *route_case, struct outcome *outcome)
-{
-	const char *reason;
-
-	running->books_fd = live_shared_memory(sizeof(*running->books));
-	running->books =
-		mmap(NULL, sizeof(*running->books), PROT_READ, MAP_SHARED, running->books_fd, 0);
-	if (running->books == MAP_FAILED)
-		live_fail("cannot map the books");
-	running->server =
-		workload_start("server", "%s --books %d", route_case->server, running->books_fd);
-	outcome->pid = workload_pid(running->server);
-	reason = workload_unsupported(running->server);
-	if (reason)
-		(void)snprintf(outcome->unsupported, sizeof(outcome->unsupported), "%s", reason);
-}
-
-static void run_client(
-	struct running *running, const struct route_case *route_case, struct outcome *outcome)
+/* A descriptor of what the case's client is to send; the number of requests is 0 when it needs no
+ * script. */
+static int write_script(const struct route_case *route_case, uint64_t *ret_requests)
 {
 	struct script script = {0};
-	struct workload *client;
-	uint64_t deadline_ns = live_deadline_ns();
-	int script_fd;
+	int fd;
 
 	if (route_case->write_script)
 		route_case->write_script(&script);
-	script_fd = live_shared_memory(script.used + 1);
-	if (script.used > 0 && write(script_fd, script.bytes, script.used) != (ssize_t)script.used)
+	fd = live_shared_memory(script.used + 1);
+	if (script.used > 0 && write(fd, script.bytes, script.used) != (ssize_t)script.used)
 		live_fail("cannot write the script");
 	free(script.bytes);
-	client = workload_start("client", "%s %s --script %d --books %d",
-		workload_text(running->server, "address"), route_case->client, script_fd,
-		running->books_fd);
-	workload_run(client);
-	workload_end(client);
-	close(script_fd);
-	while (running->books->process[0].closed < 1)
-		live_pause(deadline_ns, "the server to close its connection");
-	outcome->turns = running->books->process[0].turns;
-	if (script.requests > 0)
-		assert_int_equal(outcome->turns, script.requests);
+	*ret_requests = script.requests;
+	return fd;
+}
+
+static void run_clients(void)
+{
+	uint64_t requests[CASES];
+
+	for (size_t i = 0; i < CASES; i++) {
+		int script_fd = write_script(&cases[i], &requests[i]);
+
+		if (!outcomes[i].unsupported[0])
+			serving_launch_client(
+				&servings[i], "%s --script %d", cases[i].client, script_fd);
+		close(script_fd);
+	}
+	for (size_t i = 0; i < CASES; i++) {
+		if (outcomes[i].unsupported[0])
+			continue;
+		workload_await_ready(servings[i].client);
+		workload_go(servings[i].client);
+	}
+	for (size_t i = 0; i < CASES; i++) {
+		struct server_books books;
+
+		if (outcomes[i].unsupported[0])
+			continue;
+		serving_finish_client(&servings[i], &books);
+		outcomes[i].turns = BOOKS_SUM(&books, turns);
+		if (requests[i] > 0)
+			assert_int_equal(outcomes[i].turns, requests[i]);
+	}
 }
 
 static struct report *run_all_cases(void)
 {
-	struct running running[CASES];
 	struct words options = {0};
 	struct pagestay *pagestay;
 	struct report *report;
 
 	words_add(&options, "--routes");
+	for (size_t i = 0; i < CASES; i++)
+		serving_launch(&servings[i], cases[i].server);
 	for (size_t i = 0; i < CASES; i++) {
-		start_server(&running[i], &cases[i], &outcomes[i]);
-		if (!outcomes[i].unsupported[0])
+		const char *reason = serving_await_ready(&servings[i]);
+
+		outcomes[i].pid = workload_pid(servings[i].server);
+		if (reason)
+			(void)snprintf(outcomes[i].unsupported, sizeof(outcomes[i].unsupported),
+				"%s", reason);
+		else
 			words_add_pid(&options, outcomes[i].pid);
 	}
 	pagestay = pagestay_start(&options);
 	words_deinit(&options);
-	for (size_t i = 0; i < CASES; i++)
-		if (!outcomes[i].unsupported[0])
-			run_client(&running[i], &cases[i], &outcomes[i]);
+	run_clients();
 	report = pagestay_stop(pagestay);
-	for (size_t i = 0; i < CASES; i++) {
-		workload_end(running[i].server);
-		munmap((void *)running[i].books, sizeof(*running[i].books));
-		close(running[i].books_fd);
-	}
+	for (size_t i = 0; i < CASES; i++)
+		serving_end(&servings[i]);
 	return report;
 }
 

@@ -934,7 +934,7 @@ static void uring_prepare_buffers(struct uring_server *server)
 static void start_uring(unsigned setup_flags, bool is_multishot)
 {
 	static struct uring_server server;
-	struct io_uring_params parameters = {.flags = setup_flags, .sq_thread_idle = 2000};
+	struct io_uring_params parameters = {.flags = setup_flags, .sq_thread_idle = 20};
 	int error = io_uring_queue_init_params(256, &server.ring, &parameters);
 
 	if (error != 0)
