@@ -313,9 +313,9 @@ void live_skip(const char *format, ...)
 	abort();
 }
 
-/* Asks pagestay's doctor; writes what it said into `reason` and returns whether pagestay can work
- * here. */
-static bool doctor_agrees(char *reason, size_t reason_bytes)
+/* Asks pagestay's doctor and returns the exit code; what it says goes to the terminal when that is
+ * not 0. */
+static int ask_doctor(void)
 {
 	struct words words = {0};
 	struct pagestay *doctor;
@@ -327,21 +327,23 @@ static bool doctor_agrees(char *reason, size_t reason_bytes)
 	words_deinit(&words);
 	code = pagestay_wait(doctor);
 	text = pagestay_stdout(doctor);
-	(void)snprintf(reason, reason_bytes, "pagestay doctor ends with %d:\n%s", code, text);
+	if (code != 0)
+		print_message("pagestay doctor ends with %d:\n%s\n", code, text);
 	free(text);
 	forget(&doctor->child);
-	return code != 3 && code != 4;
+	return code;
 }
 
 void live_require_support(void)
 {
-	static enum { UNKNOWN, SUPPORTED, UNSUPPORTED } support;
-	static char reason[4096];
+	static int code = -1;
 
-	if (support == UNKNOWN)
-		support = doctor_agrees(reason, sizeof(reason)) ? SUPPORTED : UNSUPPORTED;
-	if (support == UNSUPPORTED)
-		live_skip("%s", reason);
+	if (code < 0)
+		code = ask_doctor();
+	if (code == 3)
+		live_skip("pagestay's doctor says that a privilege is missing");
+	if (code == 4)
+		live_skip("pagestay's doctor says that this kernel lacks what it needs");
 }
 
 struct report *live_session_report(struct live_session *session, struct report *(*run)(void))

@@ -50,6 +50,7 @@ static const struct field process_fields[] = {
 	{"connections.opened", COUNT, true},
 	{"connections.closed", COUNT, true},
 	{"requests", COUNT, true},
+	{"requests_merged", COUNT, true},
 	{"rss_bytes", COUNT, true},
 	{"rss_delta_bytes", SIGNED, true},
 	{"anon_bytes", COUNT, true},

@@ -373,6 +373,26 @@ static void later_server_is_exact(void **state)
 		&later_outcomes[request_case - later_cases]);
 }
 
+/* Only the case that pipelines has merged turns, and there every turn is one. */
+static void only_pipelined_requests_are_flagged_as_merged(void **state)
+{
+	struct report *report = live_session_report(&selected_session, run_selected_cases);
+	bool is_exact = true;
+
+	(void)state;
+	for (size_t i = 0; i < SELECTED; i++) {
+		const struct request_case *request_case = &selected_cases[i];
+		const struct process_books *books = &selected_outcomes[i].after.process[0];
+		bool is_pipelined =
+			strncmp(request_case->client, "pipeline", strlen("pipeline")) == 0;
+
+		if (!selected_outcomes[i].unsupported[0])
+			is_exact &= report_expect(report, request_case->client, (pid_t)books->pid,
+				"requests_merged", is_pipelined ? books->turns : 0);
+	}
+	assert_true(is_exact);
+}
+
 static void routes_are_absent_unless_asked_for(void **state)
 {
 	struct report *report = live_session_report(&selected_session, run_selected_cases);
@@ -398,7 +418,7 @@ static struct CMUnitTest test_of(
 
 int run_requests_group(void)
 {
-	struct CMUnitTest tests[SELECTED + LATER + 1];
+	struct CMUnitTest tests[SELECTED + LATER + 2];
 	int failed;
 
 	for (size_t i = 0; i < SELECTED; i++)
@@ -406,6 +426,8 @@ int run_requests_group(void)
 	for (size_t i = 0; i < LATER; i++)
 		tests[SELECTED + i] = test_of(&later_cases[i], later_server_is_exact);
 	tests[SELECTED + LATER] = (struct CMUnitTest)live_test(routes_are_absent_unless_asked_for);
+	tests[SELECTED + LATER + 1] =
+		(struct CMUnitTest)live_test(only_pipelined_requests_are_flagged_as_merged);
 	failed = cmocka_run_group_tests_name("requests", tests, NULL, NULL);
 	report_free(selected_session.report);
 	report_free(later_session.report);
