@@ -204,6 +204,18 @@ static void block_signals(sigset_t *ret_signals)
 	(void)signal(SIGPIPE, SIG_IGN);
 }
 
+static int create_recording(struct pump *pump, const char *path, struct diag *diag)
+{
+	FILE *file = fopen(path, "we");
+	int error = -errno;
+
+	if (file)
+		return recording_writer_new(file, &pump->recorder, diag);
+	(void)diag_set(diag, error, "cannot create %s: %s", path, strerror(-error));
+	return error == -EPERM ? -EACCES : error; /* the file's matter, not the kernel's */
+}
+
+/* A recording is created when watching is sure, because that empties one of the same name. */
 static int run_live(struct pump *pump, const struct options *options, struct diag *diag)
 {
 	sigset_t signals;
@@ -211,6 +223,8 @@ static int run_live(struct pump *pump, const struct options *options, struct dia
 
 	block_signals(&signals);
 	error = open_live(pump, options, diag);
+	if (!error && options->command == COMMAND_RECORD)
+		error = create_recording(pump, options->file, diag);
 	return error ? error : live_loop(pump, options, &signals, diag);
 }
 
@@ -242,18 +256,8 @@ enum exit_code run_record(const struct options *options)
 {
 	struct pump pump = {};
 	struct diag diag = {};
-	FILE *file = fopen(options->file, "we");
-	int error;
+	int error = run_live(&pump, options, &diag);
 
-	if (!file) {
-		error = -errno;
-		(void)diag_set(
-			&diag, error, "cannot create %s: %s", options->file, strerror(errno));
-		return fail(&diag, error == -EPERM ? -EACCES : error);
-	}
-	error = recording_writer_new(file, &pump.recorder, &diag);
-	if (!error)
-		error = run_live(&pump, options, &diag);
 	if (!error)
 		(void)fprintf(stderr, "pagestay: recorded %u interval%s in %s\n", pump.reports,
 			pump.reports == 1 ? "" : "s", options->file);
