@@ -127,7 +127,6 @@ static int print_json(const struct findings *findings)
 {
 	json_t *rows = json_array();
 	json_t *object;
-	int result;
 
 	for (size_t i = 0; i < findings->count; i++) {
 		const struct row *row = &findings->rows[i];
@@ -143,10 +142,12 @@ static int print_json(const struct findings *findings)
 		(int)findings->code, "problem",
 		findings->code == EXIT_OK ? NULL : findings->trial.text, "note",
 		findings->notes[0] ? findings->notes : NULL, "checks", rows);
-	result = object ? json_dumpf(object, stdout, JSON_COMPACT) : -1;
+	if (!object)
+		return -ENOMEM;
+	(void)json_dumpf(object, stdout, JSON_COMPACT);
 	json_decref(object);
 	(void)putchar('\n');
-	return result;
+	return 0;
 }
 
 enum exit_code doctor(const struct options *options)
@@ -164,12 +165,10 @@ enum exit_code doctor(const struct options *options)
 		findings.code = error == -EPERM    ? EXIT_PRIVILEGE
 				: error == -ENOSYS ? EXIT_KERNEL
 						   : EXIT_RUNTIME;
-	if (options->json)
-		error = print_json(&findings);
-	else
+	if (!options->json) {
 		print_text(&findings);
-	if (fflush(stdout) || (options->json && error)) {
-		(void)fprintf(stderr, "pagestay: cannot write to standard output\n");
+	} else if (print_json(&findings)) {
+		(void)fprintf(stderr, "pagestay: out of memory\n");
 		return EXIT_RUNTIME;
 	}
 	return findings.code;

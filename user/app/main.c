@@ -17,8 +17,10 @@
  *   user/sink                text, json: a report to the user
  *   user/app                 this file, options, the event loop (run), doctor
  */
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "doctor.h"
 #include "options.h"
@@ -45,6 +47,19 @@ static enum exit_code dispatch(const struct options *options)
 	return EXIT_USAGE;
 }
 
+/*
+ * What was printed must have arrived; a failure that the command told already is not told again. A
+ * reader that went away has seen enough: that is no failure.
+ */
+static enum exit_code flush_output(enum exit_code code)
+{
+	errno = 0;
+	if (code == EXIT_RUNTIME || fflush(stdout) == 0 || errno == EPIPE)
+		return code;
+	(void)fprintf(stderr, "pagestay: cannot write to standard output: %s\n", strerror(errno));
+	return EXIT_RUNTIME;
+}
+
 int main(int argc, char **argv)
 {
 	struct options options;
@@ -56,7 +71,8 @@ int main(int argc, char **argv)
 		options_deinit(&options);
 		return EXIT_USAGE;
 	}
-	code = dispatch(&options);
+	(void)signal(SIGPIPE, SIG_IGN);
+	code = flush_output(dispatch(&options));
 	options_deinit(&options);
 	return code;
 }

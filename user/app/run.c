@@ -2,7 +2,8 @@
 /*
  * The event loop. A pump moves events from a source into what the command wants: the tracker and a
  * sink, or a recording. Live commands wait for the end of the interval or a signal, and look at
- * what is urgent in between. The only signals that are handled are waited for here, synchronously.
+ * what is urgent in between. The only signals that are handled are waited for here, synchronously;
+ * main ignores SIGPIPE.
  */
 #include "run.h"
 
@@ -201,7 +202,6 @@ static void block_signals(sigset_t *ret_signals)
 	(void)sigaddset(ret_signals, SIGTERM);
 	(void)sigaddset(ret_signals, SIGHUP);
 	(void)sigprocmask(SIG_BLOCK, ret_signals, NULL);
-	(void)signal(SIGPIPE, SIG_IGN);
 }
 
 static int create_recording(struct pump *pump, const char *path, struct diag *diag)
@@ -294,7 +294,6 @@ enum exit_code run_replay(const struct options *options)
 	int damaged = check_recording(options->file, &damage);
 	int result = open_output(&pump, options, "replay");
 
-	(void)signal(SIGPIPE, SIG_IGN);
 	if (damaged && damaged != -EBADMSG)
 		return finish(&pump, damaged, &damage, "standard output");
 	if (!result)
