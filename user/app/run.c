@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -269,12 +270,22 @@ static int ignore_event(void *context, const struct event *event)
 	return 0;
 }
 
-/* Reads a recording to its end or its damage. 0, or why it is not sound. */
+/*
+ * Reads a recording to its end or its damage. 0, or why it is not sound, or cannot be read again
+ * from its beginning.
+ */
 static int check_recording(const char *path, struct diag *diag)
 {
 	struct source *source = NULL;
-	int result = source_replay_open(path, &source, diag);
+	struct stat file;
+	int result;
 
+	if (stat(path, &file) == 0 && S_ISFIFO(file.st_mode))
+		return diag_set(diag, -ESPIPE,
+			"%s is a pipe, and replay reads its file twice: to find damage, and to "
+			"report",
+			path);
+	result = source_replay_open(path, &source, diag);
 	if (!result)
 		result = source_drain(source, SOURCE_START, ignore_event, NULL, diag);
 	while (result > 0)
