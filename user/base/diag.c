@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Owns nothing: fills the caller's diag. Any layer may call it. */
+/*
+ * Owns nothing: fills the caller's diag. Any layer may call it. Messages quote words and paths that
+ * may be anybody's bytes, so what a terminal could take as a command never gets into one.
+ */
 #include "pagestay/base/diag.h"
 
 #include <stdarg.h>
@@ -14,5 +17,8 @@ int diag_set(struct diag *diag, int error, const char *format, ...)
 	va_start(arguments, format);
 	(void)vsnprintf(diag->text, sizeof(diag->text), format, arguments);
 	va_end(arguments);
+	for (char *byte = diag->text; *byte; byte++)
+		if (*byte < ' ' || *byte > '~')
+			*byte = '?';
 	return error;
 }

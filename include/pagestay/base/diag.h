@@ -11,7 +11,10 @@ struct diag {
 	char text[512];
 };
 
-/* Sets the message unless one is set, and returns `error` so that callers can return the call. */
+/*
+ * Sets the message unless one is set, and returns `error` so that callers can return the call. What
+ * is not printable ASCII becomes `?`.
+ */
 int diag_set(struct diag *diag, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
