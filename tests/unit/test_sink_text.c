@@ -4,18 +4,10 @@
  * UPDATE_GOLDEN=1), and tables that stay straight whatever a report holds. Runs in the project's
  * root.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "golden.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "pagestay/base/cleanup.h"
 #include "pagestay/sink/sink.h"
 
 /* 2026-01-02T03:04:05.678Z */
@@ -40,38 +32,6 @@ static char *render(const struct report *reports, size_t count, unsigned columns
 	assert_int_equal(fclose(out), 0);
 	assert_int_equal(strlen(bytes), length);
 	return bytes;
-}
-
-static char *read_file(const char *path)
-{
-	_cleanup_(cleanup_fclose) FILE *file = fopen(path, "r");
-	char *text = calloc(1, 65536);
-
-	if (!file)
-		fail_msg("no %s: run with UPDATE_GOLDEN=1, then read it", path);
-	assert_non_null(text);
-	(void)fread(text, 1, 65535, file);
-	return text;
-}
-
-/* Takes `text`. */
-static void assert_golden(const char *name, char *text)
-{
-	char path[128];
-	char *expected;
-
-	(void)snprintf(path, sizeof(path), "tests/golden/%s", name);
-	if (getenv("UPDATE_GOLDEN")) {
-		FILE *file = fopen(path, "w");
-
-		assert_non_null(file);
-		assert_true(fputs(text, file) >= 0);
-		assert_int_equal(fclose(file), 0);
-	}
-	expected = read_file(path);
-	assert_string_equal(text, expected);
-	free(expected);
-	free(text);
 }
 
 static struct report report_of(const struct report_process *processes, size_t count)
