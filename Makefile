@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #
-# pagestay. `make` builds build/pagestay and needs only what tools/install-deps installs; `make demo`
-# and `make check` install it first. V=1 shows the commands, SANITIZE=address,undefined builds with
+# pagestay. `make` builds build/pagestay from what tools/install-deps installs; `make demo` and
+# `make check` install what they need first. V=1 shows the commands, SANITIZE=address,undefined builds with
 # sanitizers, PREFIX and DESTDIR place an installation, ARCH=arm64 with CC set builds for arm64.
 
 .SUFFIXES:
@@ -114,11 +114,12 @@ $(B)/tests/live: $(LIVE_OBJS)
 -include $(shell find $(B) -name '*.d' -type f 2>/dev/null)
 
 install-deps:
-	$(Q)tools/install-deps
+	$(Q)tools/install-deps check
 
 # Installed first, then built by a make of its own: pkg-config must see what was just installed.
-demo: install-deps
-	$(Q)$(MAKE) --no-print-directory programs
+demo:
+	$(Q)tools/install-deps
+	$(Q)$(MAKE) --no-print-directory all $(TOOLS)
 	$(Q)tools/demo
 
 check: install-deps
@@ -140,7 +141,8 @@ check-kernels: programs
 check-sanitize:
 	$(Q)$(MAKE) --no-print-directory B=build/sanitize SANITIZE=address,undefined check-unit check-live
 
-bench: programs
+bench: install-deps
+	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tools/bench
 
 # Builds what it reads by itself, in build/lint and build/analyzer.
