@@ -273,7 +273,6 @@ static void two_watchers_see_the_same(void **state)
 {
 	struct pagestay *pagestay[2];
 	struct workload *server;
-	struct report *report;
 
 	(void)state;
 	pagestay[0] = pagestay_start_text("1");
@@ -281,7 +280,8 @@ static void two_watchers_see_the_same(void **state)
 	server = workload_start("brief", "--requests 19");
 	workload_run(server);
 	for (int i = 0; i < 2; i++) {
-		report = pagestay_stop(pagestay[i]);
+		struct report *report = pagestay_stop(pagestay[i]);
+
 		assert_int_equal(report_sum(report, workload_pid(server), "requests"), 19);
 		report_free(report);
 	}

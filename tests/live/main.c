@@ -63,6 +63,14 @@ static size_t find_group(const char *argument, const char **ret_pattern)
 	return GROUPS;
 }
 
+static void print_usage(void)
+{
+	fprintf(stderr, "usage: live [GROUP[:PATTERN]]..., GROUP one of:");
+	for (size_t group = 0; group < GROUPS; group++)
+		fprintf(stderr, " %s", groups[group].name);
+	fprintf(stderr, "\n");
+}
+
 int main(int argc, char **argv)
 {
 	const char *pattern;
@@ -70,10 +78,7 @@ int main(int argc, char **argv)
 
 	for (int i = 1; i < argc; i++) {
 		if (find_group(argv[i], &pattern) == GROUPS) {
-			fprintf(stderr, "usage: live [GROUP[:PATTERN]]..., GROUP one of:");
-			for (size_t group = 0; group < GROUPS; group++)
-				fprintf(stderr, " %s", groups[group].name);
-			fprintf(stderr, "\n");
+			print_usage();
 			return 2;
 		}
 	}

@@ -119,7 +119,7 @@ __attribute__((unused)) static int net_listen_at(char text[NET_ADDRESS_BYTES], b
 		getsockname(fd, (struct sockaddr *)&address.storage, &address.length) != 0)
 		die("listen at %s", text);
 	if (family != AF_UNIX)
-		(void)sprintf(strchr(text, ':'), ":%u",
+		(void)sprintf(text + strcspn(text, ":"), ":%u",
 			ntohs(((struct sockaddr_in *)&address.storage)->sin_port));
 	return fd;
 }

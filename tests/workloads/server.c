@@ -1042,7 +1042,7 @@ static void say_books(void)
 		(unsigned long long)answered);
 }
 
-static void usage(void)
+__attribute__((noreturn)) static void usage(void)
 {
 	fprintf(stderr,
 		"usage: server [--family F] [--mode M] [--workers N] [--receive R] [--send S]\n"
@@ -1068,7 +1068,14 @@ static void choose_send(const char *name)
 		usage();
 }
 
-int main(int argc, char **argv)
+/* What the command line chose, beyond what the modes read themselves. */
+struct settings {
+	const char *family, *mode, *receive, *send;
+	size_t body_bytes;
+	int books_fd;
+};
+
+static struct settings parse_options(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"family", required_argument, NULL, 'f'},
@@ -1082,32 +1089,33 @@ int main(int argc, char **argv)
 		{"books", required_argument, NULL, 'k'},
 		{0},
 	};
-	const char *family = "tcp4", *mode = "threads", *receive = "recv", *send_way = "send";
-	char command[64];
-	size_t body_bytes = 13;
-	size_t chosen = 0;
-	int books_fd = -1;
+	struct settings settings = {.family = "tcp4",
+		.mode = "threads",
+		.receive = "recv",
+		.send = "send",
+		.body_bytes = 13,
+		.books_fd = -1};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
 		case 'f':
-			family = optarg;
+			settings.family = optarg;
 			break;
 		case 'm':
-			mode = optarg;
+			settings.mode = optarg;
 			break;
 		case 'w':
 			worker_count = (unsigned)strtoul(optarg, NULL, 10);
 			break;
 		case 'r':
-			receive = optarg;
+			settings.receive = optarg;
 			break;
 		case 's':
-			send_way = optarg;
+			settings.send = optarg;
 			break;
 		case 'b':
-			body_bytes = strtoul(optarg, NULL, 10);
+			settings.body_bytes = strtoul(optarg, NULL, 10);
 			break;
 		case 'p':
 			is_line_protocol = strcmp(optarg, "line") == 0;
@@ -1116,25 +1124,38 @@ int main(int argc, char **argv)
 			greets = true;
 			break;
 		case 'k':
-			books_fd = atoi(optarg);
+			settings.books_fd = (int)strtol(optarg, NULL, 10);
 			break;
 		default:
 			usage();
 		}
 	}
-	choose_receive(receive);
-	choose_send(send_way);
-	while (chosen < sizeof(modes) / sizeof(modes[0]) && strcmp(modes[chosen].name, mode) != 0)
-		chosen++;
-	if (chosen == sizeof(modes) / sizeof(modes[0]))
-		usage();
+	return settings;
+}
 
+static size_t choose_mode(const char *name)
+{
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+		if (strcmp(modes[i].name, name) == 0)
+			return i;
+	usage();
+}
+
+int main(int argc, char **argv)
+{
+	struct settings settings = parse_options(argc, argv);
+	size_t mode = choose_mode(settings.mode);
+	char command[64];
+
+	choose_receive(settings.receive);
+	choose_send(settings.send);
 	signal(SIGPIPE, SIG_IGN);
-	open_shared_books(books_fd);
-	prepare_answer(body_bytes);
-	listen_fd = net_listen(family, strcmp(mode, "reuseport") == 0, listen_address);
-	modes[chosen].start();
-	while (modes[chosen].has_workers && books->processes < worker_count)
+	open_shared_books(settings.books_fd);
+	prepare_answer(settings.body_bytes);
+	listen_fd = net_listen(
+		settings.family, strcmp(settings.mode, "reuseport") == 0, listen_address);
+	modes[mode].start();
+	while (modes[mode].has_workers && books->processes < worker_count)
 		usleep(1000);
 	say_ready();
 	while (read_command(command, sizeof(command)) && strcmp(command, "end") != 0)
