@@ -43,7 +43,7 @@ BPF_TARGET_x86_64 := x86
 BPF_TARGET_arm64  := arm64
 BPF_CFLAGS := -g -O2 -Wall -Wextra -Wno-sign-compare -Wno-unused-parameter -Werror -target bpf -mcpu=v3 \
               -D__TARGET_ARCH_$(BPF_TARGET_$(ARCH)) -Ivmlinux/$(ARCH) -Iinclude -Ibpf \
-              -idirafter /usr/include/$(shell $(CC) -dumpmachine)
+              -idirafter /usr/include/$(shell $(CC) -dumpmachine 2>/dev/null)
 
 BPF_OBJS  := $(patsubst bpf/%.c,$(B)/bpf/%.o,$(wildcard bpf/*.bpf.c))
 LIB_OBJS  := $(patsubst user/%.c,$(B)/user/%.o,$(filter-out user/app/main.c,$(wildcard user/*/*.c)))
