@@ -71,7 +71,7 @@ $(B)/bpf/pagestay.skel.h: $(B)/bpf/pagestay.o
 	$(say) SKEL $@
 	$(Q)$(BPFTOOL) gen skeleton $< name pagestay > $@.tmp && mv $@.tmp $@
 
-$(B)/user/source/live.o: $(B)/bpf/pagestay.skel.h
+$(B)/user/source/probes.o: $(B)/bpf/pagestay.skel.h
 
 $(B)/user/%.o: user/%.c
 	$(say) CC $@

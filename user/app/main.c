@@ -12,7 +12,7 @@
  *     process, seed          exec and exit; what was there before
  *   user/base                diagnostics, cleanup, safe text
  *   user/edge                events and their recording, /proc
- *   user/source              live (drives the BPF skeleton), replay, synthetic: events
+ *   user/source              probes (drives the BPF skeleton), live, replay, synthetic: events
  *   user/core                track: events to a report; fields: the table of its numbers; route
  *   user/sink                text, json: a report to the user
  *   user/app                 this file, options, the event loop (run), doctor

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The live source: drives the BPF skeleton (its only includer) and turns what the kernel counted
- * into events.
+ * The live source: turns what the probes counted into events.
  *
  * The kernel's counters only grow. This file keeps, for each process and route, the counts that it
  * has delivered, and delivers differences; so a count is delivered once, whenever it is read. The
@@ -10,21 +9,16 @@
  */
 #include "pagestay/source/live.h"
 
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 #include <uthash.h>
 
-#include "pagestay/base/cleanup.h"
 #include "pagestay/edge/procfs.h"
-#include "pagestay/source/kernel.h"
-#include "pagestay.skel.h"
+#include "pagestay/source/probes.h"
 
 /* A process of the map `procs`, and what was delivered of it. */
 struct seen_process {
@@ -44,22 +38,11 @@ struct seen_route {
 	UT_hash_handle hh;
 };
 
-/* Where a batch of map entries is read to. */
-struct batch {
-	void *keys;
-	void *values;
-	uint32_t capacity;
-};
-
 struct live {
 	struct source source;
-	struct pagestay *skeleton;
-	struct ring_buffer *lifecycle;
-	struct bpf_link *seed_tasks, *seed_files, *seed_backlog, *end_segments, *count_open;
+	struct probes *probes;
 	struct procfs procfs;
 	struct live_options options;
-	struct kernel kernel;
-	struct batch processes_read, routes_read;
 	struct seen_process *processes;
 	struct seen_route *routes;
 	uint64_t lost[PS_LOSSES]; /* as delivered */
@@ -81,227 +64,6 @@ static void emit(struct live *live, const struct event *event)
 {
 	if (!live->error)
 		live->error = live->deliver(live->context, event);
-}
-
-/*
- * Setting up.
- */
-
-static void choose_hooks(struct pagestay *skeleton, const struct kernel *kernel, bool requests)
-{
-	struct {
-		struct bpf_program *program;
-		bool wanted;
-	} choices[] = {
-		{skeleton->progs.ps_recv, kernel->hooks == HOOKS_TRACEPOINT},
-		{skeleton->progs.ps_send, kernel->hooks == HOOKS_TRACEPOINT},
-		{skeleton->progs.ps_recv_inet, kernel->hooks == HOOKS_FEXIT},
-		{skeleton->progs.ps_recv_inet6, kernel->hooks == HOOKS_FEXIT},
-		{skeleton->progs.ps_recv_unix, kernel->hooks == HOOKS_FEXIT},
-		{skeleton->progs.ps_splice_tcp, kernel->hooks == HOOKS_FEXIT},
-		{skeleton->progs.ps_splice_unix, kernel->hooks == HOOKS_FEXIT},
-		{skeleton->progs.ps_send_inet, kernel->hooks == HOOKS_FEXIT},
-		{skeleton->progs.ps_send_inet6, kernel->hooks == HOOKS_FEXIT},
-		{skeleton->progs.ps_send_unix, kernel->hooks == HOOKS_FEXIT},
-		{skeleton->progs.ps_page_inet, kernel->hooks == HOOKS_FEXIT && kernel->sendpage},
-		{skeleton->progs.ps_page_unix, kernel->hooks == HOOKS_FEXIT && kernel->sendpage},
-		{skeleton->progs.ps_set_state, kernel->socket_state},
-	};
-
-	for (size_t i = 0; i < sizeof(choices) / sizeof(choices[0]); i++)
-		(void)bpf_program__set_autoload(choices[i].program, choices[i].wanted && requests);
-}
-
-static void choose_programs(struct live *live, bool requests)
-{
-	struct pagestay *skeleton = live->skeleton;
-	const struct kernel *kernel = &live->kernel;
-
-	choose_hooks(skeleton, kernel, requests);
-	(void)bpf_program__set_autoload(
-		skeleton->progs.ps_uring_fields, kernel->uring == URING_FIELDS);
-	(void)bpf_program__set_autoload(
-		skeleton->progs.ps_uring_cqe, kernel->uring == URING_COMPLETION);
-	(void)bpf_program__set_autoload(skeleton->progs.ps_uring_submit,
-		kernel->uring != URING_NONE && kernel->uring_submit);
-	(void)bpf_program__set_autoload(
-		skeleton->progs.ps_uring_sqe, kernel->uring != URING_NONE && !kernel->uring_submit);
-	(void)bpf_program__set_autoattach(skeleton->progs.ps_seed_tasks, false);
-	(void)bpf_program__set_autoattach(skeleton->progs.ps_seed_files, false);
-	(void)bpf_program__set_autoattach(skeleton->progs.ps_seed_backlog, false);
-	(void)bpf_program__set_autoattach(skeleton->progs.ps_end_segments, false);
-	(void)bpf_program__set_autoattach(skeleton->progs.ps_count_open, false);
-}
-
-static void configure(struct live *live)
-{
-	const struct live_options *options = &live->options;
-	struct pagestay *skeleton = live->skeleton;
-	uint64_t seed = 0;
-
-	(void)!getrandom(&seed, sizeof(seed), 0);
-	skeleton->rodata->cfg_self = getpid();
-	skeleton->rodata->cfg_all_servers = options->pid_count == 0;
-	skeleton->rodata->cfg_page_bytes = sysconf(_SC_PAGESIZE);
-	skeleton->rodata->cfg_routes = options->routes;
-	skeleton->rodata->cfg_route_seed = seed;
-	skeleton->rodata->cfg_ports = options->port_count;
-	for (size_t i = 0; i < options->port_count; i++)
-		skeleton->rodata->cfg_port[i] = options->ports[i];
-	(void)bpf_map__set_max_entries(skeleton->maps.procs, options->max_processes);
-	(void)bpf_map__set_max_entries(skeleton->maps.routes, options->max_routes);
-	(void)bpf_map__set_max_entries(skeleton->maps.lifecycle, options->ring_bytes);
-}
-
-/* Loads with the given hooks. A failed object cannot be loaded again, so each try opens its own. */
-static int load(struct live *live, bool requests)
-{
-	int error;
-
-	pagestay__destroy(live->skeleton);
-	live->skeleton = pagestay__open();
-	if (!live->skeleton)
-		return -errno;
-	configure(live);
-	choose_programs(live, requests);
-	error = pagestay__load(live->skeleton);
-	return error ? error : pagestay__attach(live->skeleton);
-}
-
-static int load_and_attach(struct live *live, struct diag *diag)
-{
-	int error = load(live, live->options.requests);
-
-	/* Some hosts refuse fexit: without requests everything else still works. */
-	if (error && live->kernel.hooks == HOOKS_FEXIT && live->options.requests) {
-		live->kernel.hooks = HOOKS_NONE;
-		error = load(live, live->options.requests);
-	}
-	if (error == -EPERM)
-		return diag_set(
-			diag, -EPERM, "the kernel refused the BPF programs: %s", strerror(-error));
-	if (error)
-		return diag_set(diag, error, "cannot load the BPF programs: %s (try --verbose)",
-			strerror(-error));
-	return 0;
-}
-
-static int attach_iterators(struct live *live, struct diag *diag)
-{
-	union bpf_iter_link_info info = {};
-	LIBBPF_OPTS(bpf_iter_attach_opts, options);
-
-	live->seed_tasks = bpf_program__attach_iter(live->skeleton->progs.ps_seed_tasks, NULL);
-	live->seed_files = bpf_program__attach_iter(live->skeleton->progs.ps_seed_files, NULL);
-	live->seed_backlog = bpf_program__attach_iter(live->skeleton->progs.ps_seed_backlog, NULL);
-	live->end_segments = bpf_program__attach_iter(live->skeleton->progs.ps_end_segments, NULL);
-	info.map.map_fd = bpf_map__fd(live->skeleton->maps.connections);
-	options.link_info = &info;
-	options.link_info_len = sizeof(info);
-	live->count_open = bpf_program__attach_iter(live->skeleton->progs.ps_count_open, &options);
-	if (!live->seed_tasks || !live->seed_files || !live->seed_backlog || !live->end_segments ||
-		!live->count_open)
-		return diag_set(diag, -errno, "cannot attach a BPF iterator: %s", strerror(errno));
-	return 0;
-}
-
-/* Runs an iterator over everything; its program does the work and writes nothing. */
-static int iterate(struct bpf_link *link)
-{
-	_cleanup_(cleanup_close) int fd = bpf_iter_create(bpf_link__fd(link));
-	char nothing[64];
-	ssize_t got;
-
-	if (fd < 0)
-		return -errno;
-	do
-		got = read(fd, nothing, sizeof(nothing));
-	while (got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR)));
-	return got < 0 ? -errno : 0;
-}
-
-static int batch_init(struct batch *batch, struct bpf_map *map)
-{
-	batch->capacity = bpf_map__max_entries(map);
-	batch->keys = calloc(batch->capacity, bpf_map__key_size(map));
-	batch->values = calloc(batch->capacity, bpf_map__value_size(map));
-	return batch->keys && batch->values ? 0 : -ENOMEM;
-}
-
-static void batch_deinit(struct batch *batch)
-{
-	free(batch->keys);
-	free(batch->values);
-}
-
-/* Reads a whole hash map. Returns how many entries, or -errno. */
-static int batch_read(struct batch *batch, struct bpf_map *map)
-{
-	uint32_t next, total = 0;
-	bool first = true;
-
-	while (total < batch->capacity) {
-		uint32_t count = batch->capacity - total;
-		int error = bpf_map_lookup_batch(bpf_map__fd(map), first ? NULL : &next, &next,
-			(char *)batch->keys + (size_t)total * bpf_map__key_size(map),
-			(char *)batch->values + (size_t)total * bpf_map__value_size(map), &count,
-			NULL);
-
-		if (error && error != -ENOENT)
-			return error;
-		total += count;
-		first = false;
-		if (error)
-			break;
-	}
-	return total;
-}
-
-/* Each listed pid must have been found. */
-static int check_listed(struct live *live, struct diag *diag)
-{
-	const struct ps_proc_key *keys = live->processes_read.keys;
-	int count = batch_read(&live->processes_read, live->skeleton->maps.procs);
-
-	for (size_t i = 0; count >= 0 && i < live->options.pid_count; i++) {
-		int found = 0;
-
-		while (found < count && keys[found].tgid != live->options.pids[i])
-			found++;
-		if (found == count && !live->skeleton->bss->ps_lost[PS_LOST_MAP_FULL])
-			return diag_set(diag, -ESRCH, "there is no process with the pid %u",
-				live->options.pids[i]);
-	}
-	return count < 0 ? count : 0;
-}
-
-static int seed_listed(struct live *live, struct diag *diag)
-{
-	int targets = bpf_map__fd(live->skeleton->maps.targets);
-	const uint8_t wanted = 1;
-	int error;
-
-	for (size_t i = 0; i < live->options.pid_count; i++)
-		if (bpf_map_update_elem(targets, &live->options.pids[i], &wanted, BPF_ANY))
-			return diag_set(diag, -errno, "too many pids");
-	error = iterate(live->seed_tasks);
-	return error ? diag_set(diag, error, "cannot iterate over processes")
-		     : check_listed(live, diag);
-}
-
-static int seed(struct live *live, struct diag *diag)
-{
-	int error = live->options.pid_count ? seed_listed(live, diag) : 0;
-
-	for (int pass = 0; !error && pass < 2; pass++) {
-		live->skeleton->bss->seed_pass = pass;
-		error = iterate(live->seed_files);
-	}
-	if (!error)
-		error = iterate(live->seed_backlog);
-	return error ? diag_set(diag, error, "cannot iterate over open sockets: %s",
-			       strerror(-error))
-		     : 0;
 }
 
 /*
@@ -380,7 +142,7 @@ static void process_exited(struct live *live, struct seen_process *process)
 	const struct event event = {.kind = EVENT_EXITED, .proc = process->key};
 
 	process->exited = true;
-	(void)bpf_map_delete_elem(bpf_map__fd(live->skeleton->maps.procs), &process->key);
+	probes_forget_process(live->probes, &process->key);
 	if (process->selected)
 		emit(live, &event);
 }
@@ -399,8 +161,7 @@ static void process_account(
 		event.counters.delta[i] = counted->counter[i] - process->delivered[i];
 		process->delivered[i] = counted->counter[i];
 	}
-	if (counted->open_scan == live->skeleton->bss->open_scan)
-		event.counters.open = counted->open;
+	event.counters.open = probes_open_connections(live->probes, counted);
 	if (process->selected) {
 		emit(live, &event);
 		if (!(counted->flags & PS_PROC_EXITED))
@@ -411,34 +172,22 @@ static void process_account(
 }
 
 /* A record of the ring: a process came or went. Its counts are delivered while it is fresh. */
-static int lifecycle_record(void *context, void *data, size_t bytes)
+static int lifecycle_record(void *context, const struct ps_record *record)
 {
 	struct live *live = context;
-	struct ps_record record;
 	struct ps_proc counted;
 
-	if (bytes < sizeof(record))
-		return 0;
-	memcpy(&record, data, sizeof(record));
-	if (bpf_map_lookup_elem(bpf_map__fd(live->skeleton->maps.procs), &record.proc, &counted) ==
-		0)
-		process_account(live, &record.proc, &counted);
+	if (probes_read_process(live->probes, &record->proc, &counted) == 0)
+		process_account(live, &record->proc, &counted);
 	return live->error;
 }
 
 static int drain_processes(struct live *live)
 {
-	const struct ps_proc_key *keys = live->processes_read.keys;
-	const struct ps_proc *counted = live->processes_read.values;
-	int count;
+	const struct ps_proc_key *keys;
+	const struct ps_proc *counted;
+	int count = probes_read_processes(live->probes, &keys, &counted);
 
-	live->skeleton->bss->open_scan++;
-	count = iterate(live->count_open);
-	if (count >= 0)
-		count = iterate(live->end_segments);
-	if (count < 0)
-		return count;
-	count = batch_read(&live->processes_read, live->skeleton->maps.procs);
 	for (int i = 0; i < count && !live->error; i++)
 		process_account(live, &keys[i], &counted[i]);
 	return count < 0 ? count : live->error;
@@ -476,7 +225,7 @@ static struct seen_route *route_see(struct live *live, const struct ps_route_key
 
 static void route_forget(struct live *live, struct seen_route *route)
 {
-	(void)bpf_map_delete_elem(bpf_map__fd(live->skeleton->maps.routes), &route->key);
+	probes_forget_route(live->probes, &route->key);
 	HASH_DEL(live->routes, route);
 	free(route);
 }
@@ -503,10 +252,10 @@ static void route_account(struct live *live, const struct ps_route_key *key,
 
 static int drain_routes(struct live *live)
 {
-	const struct ps_route_key *keys = live->routes_read.keys;
-	const struct ps_route *counted = live->routes_read.values;
-	int count = batch_read(&live->routes_read, live->skeleton->maps.routes);
-	bool crowded = count > (int)(live->routes_read.capacity / 2);
+	const struct ps_route_key *keys;
+	const struct ps_route *counted;
+	int count = probes_read_routes(live->probes, &keys, &counted);
+	bool crowded = count > (int)(live->options.max_routes / 2);
 
 	for (int i = 0; i < count && !live->error; i++)
 		route_account(live, &keys[i], &counted[i], crowded);
@@ -523,7 +272,7 @@ static void emit_loss(struct live *live)
 	bool any = false;
 
 	for (int i = 0; i < PS_LOSSES; i++) {
-		uint64_t now = live->skeleton->bss->ps_lost[i];
+		uint64_t now = probes_lost(live->probes, i);
 
 		event.loss.lost[i] = now - live->lost[i];
 		live->lost[i] = now;
@@ -556,25 +305,29 @@ static void emit_note(struct live *live, const char *text)
 
 static void emit_stream(struct live *live)
 {
+	const struct kernel *kernel = probes_kernel(live->probes);
+	bool blind = live->options.requests && kernel->hooks == HOOKS_NONE;
 	struct event event = {.kind = EVENT_STREAM};
 
 	(void)gethostname(event.stream.host, sizeof(event.stream.host) - 1);
 	(void)snprintf(event.stream.detail, sizeof(event.stream.detail), "%s",
-		live->options.requests && live->kernel.hooks != HOOKS_NONE ? "requests" : "ledger");
+		live->options.requests && !blind ? "requests" : "ledger");
 	event.stream.routes = live->options.routes;
 	emit(live, &event);
-	if (live->options.requests && live->kernel.hooks == HOOKS_NONE)
+	if (blind)
 		emit_note(live, "this kernel gives no hook on receives and sends: connections, "
 				"requests and faults in requests are not counted");
-	if (live->kernel.uring == URING_NONE)
+	if (kernel->uring == URING_NONE)
 		emit_note(live, "this kernel gives no hook on io_uring: accepts through it are "
 				"not counted");
 }
 
 static int drain_interval(struct live *live, enum event_kind end)
 {
-	int error = ring_buffer__consume(live->lifecycle);
+	int error = probes_records(live->probes);
 
+	if (error >= 0)
+		error = probes_end_interval(live->probes);
 	if (error >= 0)
 		error = drain_processes(live);
 	if (error >= 0 && live->options.routes)
@@ -598,7 +351,7 @@ static int live_drain(struct source *source, enum source_until until, event_fn d
 	live->error = 0;
 	switch (until) {
 	case SOURCE_NOW:
-		error = ring_buffer__consume(live->lifecycle);
+		error = probes_records(live->probes);
 		break;
 	case SOURCE_START:
 		emit_stream(live);
@@ -627,15 +380,7 @@ static void live_close(struct source *source)
 		HASH_DEL(live->routes, route);
 		free(route);
 	}
-	ring_buffer__free(live->lifecycle);
-	bpf_link__destroy(live->seed_tasks);
-	bpf_link__destroy(live->seed_files);
-	bpf_link__destroy(live->seed_backlog);
-	bpf_link__destroy(live->end_segments);
-	bpf_link__destroy(live->count_open);
-	pagestay__destroy(live->skeleton);
-	batch_deinit(&live->processes_read);
-	batch_deinit(&live->routes_read);
+	probes_close(live->probes);
 	procfs_close(&live->procfs);
 	free(live);
 }
@@ -645,26 +390,6 @@ static const struct source_ops live_ops = {
 	.drain = live_drain,
 	.close = live_close,
 };
-
-static int open_parts(struct live *live, struct diag *diag)
-{
-	int error = procfs_open("/proc", &live->procfs);
-
-	if (error)
-		return diag_set(diag, error, "cannot open /proc: %s", strerror(-error));
-	error = load_and_attach(live, diag);
-	if (error)
-		return error;
-	if (batch_init(&live->processes_read, live->skeleton->maps.procs) ||
-		batch_init(&live->routes_read, live->skeleton->maps.routes))
-		return diag_set(diag, -ENOMEM, "out of memory");
-	live->lifecycle = ring_buffer__new(
-		bpf_map__fd(live->skeleton->maps.lifecycle), lifecycle_record, live, NULL);
-	if (!live->lifecycle)
-		return diag_set(diag, -errno, "cannot open the ring: %s", strerror(errno));
-	error = attach_iterators(live, diag);
-	return error ? error : seed(live, diag);
-}
 
 int source_live_open(
 	const struct live_options *options, struct source **ret_source, struct diag *diag)
@@ -677,12 +402,11 @@ int source_live_open(
 	live->source.ops = &live_ops;
 	live->options = *options;
 	live->procfs.fd = -1;
-	if (!options->verbose)
-		(void)libbpf_set_print(NULL);
-	kernel_probe(&live->kernel);
-	error = kernel_check(&live->kernel, diag);
-	if (!error)
-		error = open_parts(live, diag);
+	error = procfs_open("/proc", &live->procfs);
+	if (error)
+		(void)diag_set(diag, error, "cannot open /proc: %s", strerror(-error));
+	else
+		error = probes_open(options, lifecycle_record, live, &live->probes, diag);
 	if (error) {
 		live_close(&live->source);
 		return error;
