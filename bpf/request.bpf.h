@@ -38,12 +38,21 @@ static __always_inline struct connection *unix_peer_connection(struct sock *sk)
 	return peer ? connection_of(peer) : NULL;
 }
 
-/* A Unix client that receives proves that the server has sent, even before the server's probe. */
-static __always_inline void unix_peer_received(struct sock *sk)
+/*
+ * A Unix client that receives proves that the server has sent, even before the server's probe; its
+ * end of stream, that the server has closed.
+ */
+static __always_inline void unix_peer_received(struct sock *sk, int ret)
 {
 	struct connection *conn = unix_peer_connection(sk);
 
-	if (conn)
+	if (!conn || is_nothing(ret))
+		return;
+	if (ret <= 0)
+		connection_ended(conn);
+	else if (conn->interim)
+		conn->interim = 0;
+	else
 		conn->sent = 1;
 }
 
@@ -53,8 +62,7 @@ static __always_inline struct connection *connection_first_seen(struct sock *sk,
 	if (is_unix_stream(sk) && !cfg_ports) {
 		if (unix_is_accepted(sk))
 			return connection_new(sk);
-		if (ret > 0)
-			unix_peer_received(sk);
+		unix_peer_received(sk, ret);
 		return NULL;
 	}
 	/* With TCP Fast Open the request can arrive before the handshake has ended. */
@@ -68,16 +76,17 @@ static __always_inline bool response_was_sent(struct sock *sk, const struct conn
 {
 	if (!conn->turn)
 		return true;
-	if (!is_tcp(sk))
-		return conn->sent;
 	if (sk->sk_shutdown & SEND_SHUTDOWN)
 		return false;
+	if (!is_tcp(sk))
+		return conn->sent;
 	return BPF_CORE_READ((struct tcp_sock *)sk, write_seq) != conn->sent_sequence;
 }
 
 static __always_inline void turn_mark(struct sock *sk, struct connection *conn)
 {
 	conn->sent = 0;
+	conn->interim = 0;
 	if (is_tcp(sk))
 		conn->sent_sequence = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
 }
@@ -173,10 +182,13 @@ static __always_inline void receive_ended(
 	struct thread *thread = bpf_map_lookup_elem(&threads, &key);
 
 	route_settle(proc, conn, true);
-	if (!thread || conn->settled || !conn->receiver.tid)
+	if (conn->settled || !conn->receiver.tid)
 		return;
-	segment_end(proc, task, thread, false);
+	if (thread)
+		segment_end(proc, task, thread, false);
 	settle(conn);
+	if (!thread)
+		return;
 	if (same_thread(&conn->receiver, &key)) {
 		thread->tail_sk = (__u64)sk;
 		thread->tail_turn = conn->turn;
@@ -257,9 +269,11 @@ static __always_inline bool sent_interim(
 	if (conn->speech != SPEECH_HTTP1 || !conn->has_body || conn->settled)
 		return false;
 	bytes = call_bytes(task, sk, ret);
-	if (!is_interim(&bytes))
+	/* The response itself may be behind it. */
+	if (!is_interim(&bytes) || http_is_pipelined(bytes.first.start, bytes.first.length))
 		return false;
 	turn_mark(sk, conn);
+	conn->interim = 1;
 	return true;
 }
 
@@ -285,6 +299,30 @@ static __always_inline void turn_missed(struct ps_proc *proc, struct connection 
 	route_settle(proc, conn, true);
 }
 
+/* Sent in a turn before the one under way: the next request has overtaken this probe. */
+static __always_inline bool send_is_late(struct sock *sk, const struct connection *conn)
+{
+	return conn->turn && is_tcp(sk) &&
+	       BPF_CORE_READ((struct tcp_sock *)sk, write_seq) == conn->sent_sequence;
+}
+
+/* The turn is answered, whoever does it; what that says of the request is its owner's. */
+static __always_inline void turn_answered(struct sock *sk, struct connection *conn, bool own)
+{
+	struct ps_proc *owner = bpf_map_lookup_elem(&procs, &conn->owner);
+
+	conn->sent = 1;
+	if (owner && receive_was_missed(sk, conn))
+		turn_missed(owner, conn);
+	else if (owner)
+		route_settle(owner, conn, true);
+	if (conn->settled)
+		return;
+	settle(conn);
+	if (owner && !own && conn->receiver.tid)
+		count(owner, PS_REQUESTS_HANDED_OFF, 1);
+}
+
 static __always_inline void on_send(struct sock *sk, int ret)
 {
 	struct connection *conn = connection_of(sk);
@@ -292,34 +330,25 @@ static __always_inline void on_send(struct sock *sk, int ret)
 	struct thread_key key;
 	struct thread *thread;
 	struct ps_proc *proc;
-	bool own;
+	bool own, late;
 
 	if (!conn || ret <= 0)
 		return;
 	task = bpf_get_current_task_btf();
 	if (sent_interim(task, sk, conn, ret))
 		return;
-	conn->sent = 1;
-	proc = proc_of(task);
-	if (!proc)
-		return;
-	if (receive_was_missed(sk, conn))
-		turn_missed(proc, conn);
-	else
-		route_settle(proc, conn, true);
 	key = thread_key_of(task);
 	thread = bpf_map_lookup_elem(&threads, &key);
+	proc = thread ? proc_of(task) : NULL;
 	own = same_thread(&conn->receiver, &key);
-	if (thread)
-		segment_end(proc, task, thread, is_tail(thread, sk, conn));
-	if (!conn->settled && conn->receiver.tid) {
-		settle(conn);
-		if (!own)
-			count(proc, PS_REQUESTS_HANDED_OFF, 1);
-	}
+	late = send_is_late(sk, conn);
+	if (proc)
+		segment_end(proc, task, thread, !late && is_tail(thread, sk, conn));
+	if (!late)
+		turn_answered(sk, conn, own);
 	if (!thread)
 		return;
-	if (own) {
+	if (own && !late) {
 		thread->tail_sk = (__u64)sk;
 		thread->tail_turn = conn->turn;
 	}

@@ -43,6 +43,7 @@ struct connection {
 	__u32 turn;
 	__u32 sent_sequence; /* TCP's write_seq when the turn began: any advance is a response */
 	__u32 settled;       /* the turn's window has ended: answered, given up or closed */
+	__u8 interim;        /* Unix: an interim answer is on its way to the client */
 	__u8 sent;           /* Unix: something was sent in this turn */
 	__u8 speech;
 	__u8 head_done; /* the request line needs no more bytes */

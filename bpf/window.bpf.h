@@ -12,7 +12,7 @@
 #ifndef PAGESTAY_WINDOW_BPF_H
 #define PAGESTAY_WINDOW_BPF_H
 
-#include "socket.bpf.h"
+#include "http.bpf.h"
 
 struct thread {
 	__u64 faults;    /* the thread's fault count at the last reading */
@@ -118,6 +118,16 @@ static __always_inline void settle(struct connection *conn)
 	thread = bpf_map_lookup_elem(&threads, &conn->receiver);
 	if (thread)
 		__sync_fetch_and_add(&thread->open, -1);
+}
+
+/* Nothing more can come of the connection's last turn. */
+static __always_inline void connection_ended(struct connection *conn)
+{
+	struct ps_proc *owner = bpf_map_lookup_elem(&procs, &conn->owner);
+
+	if (owner)
+		route_settle(owner, conn, true);
+	settle(conn);
 }
 
 #endif
