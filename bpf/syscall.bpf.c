@@ -34,15 +34,18 @@ static __always_inline void server_call(struct task_struct *task, long number, _
 SEC("tp_btf/sys_exit")
 int BPF_PROG(ps_sys_exit, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	long number = syscall_number(regs);
+	struct task_struct *task;
 	struct ps_proc *proc;
 
+	if (!is_memory_call(number) && !is_server_call(number))
+		return 0;
+	task = bpf_get_current_task_btf();
 	if (is_memory_call(number)) {
 		proc = proc_of(task);
 		if (proc && !is_compat(task))
 			ledger_count(proc, number, regs, ret);
-	} else if (is_server_call(number) && ret >= 0 && !is_compat(task)) {
+	} else if (ret >= 0 && !is_compat(task)) {
 		server_call(task, number, number == __NR_listen ? SYSCALL_ARG1(regs) : ret);
 	}
 	return 0;
