@@ -52,8 +52,8 @@ WORKLOADS := $(patsubst tests/workloads/%.c,$(B)/tests/workloads/%,$(wildcard te
 UNIT      := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 LIVE_OBJS := $(patsubst tests/live/%.c,$(B)/tests/live.d/%.o,$(wildcard tests/live/*.c))
 
-.PHONY: all demo check check-unit check-live check-servers check-kernels check-sanitize bench lint \
-        format install uninstall install-deps clean programs
+.PHONY: all demo check check-unit check-cli check-live check-servers check-kernels check-sanitize \
+        bench lint format install uninstall install-deps clean programs
 
 all: $(B)/pagestay
 programs: all $(TOOLS) $(WORKLOADS) $(UNIT) $(if $(LIVE_OBJS),$(B)/tests/live)
@@ -123,10 +123,14 @@ demo:
 	$(Q)tools/demo
 
 check: install-deps
-	$(Q)$(MAKE) --no-print-directory -k check-unit check-sanitize check-live check-servers
+	$(Q)$(MAKE) --no-print-directory -k check-unit check-cli check-sanitize check-live \
+		check-servers
 
 check-unit: programs
 	$(Q)tools/run-tests $(UNIT)
+
+check-cli: programs
+	$(Q)tests/cli
 
 check-live: programs
 	$(Q)$(B)/tests/live
