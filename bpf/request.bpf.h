@@ -42,12 +42,14 @@ static __always_inline struct connection *unix_peer_connection(struct sock *sk)
  * A Unix client that receives proves that the server has sent, even before the server's probe; its
  * end of stream, that the server has closed.
  */
-static __always_inline void unix_peer_received(struct sock *sk, int ret)
+static __always_inline void unix_peer_received(struct sock *sk, int ret, int flags)
 {
 	struct connection *conn = unix_peer_connection(sk);
 
-	if (!conn || is_nothing(ret))
+	if (!conn || is_nothing(ret) || (flags & (MSG_PEEK | MSG_ERRQUEUE)))
 		return;
+	if (ret > 0)
+		__sync_fetch_and_add(&conn->ahead, ret);
 	if (ret <= 0)
 		connection_ended(conn);
 	else if (conn->interim)
@@ -57,12 +59,12 @@ static __always_inline void unix_peer_received(struct sock *sk, int ret)
 }
 
 /* A socket without storage that receives: nobody's, or a connection that nothing has marked yet. */
-static __always_inline struct connection *connection_first_seen(struct sock *sk, int ret)
+static __always_inline struct connection *connection_first_seen(struct sock *sk, int ret, int flags)
 {
 	if (is_unix_stream(sk) && !cfg_ports) {
 		if (unix_is_accepted(sk))
 			return connection_new(sk);
-		unix_peer_received(sk, ret);
+		unix_peer_received(sk, ret, flags);
 		return NULL;
 	}
 	/* With TCP Fast Open the request can arrive before the handshake has ended. */
@@ -87,6 +89,7 @@ static __always_inline void turn_mark(struct sock *sk, struct connection *conn)
 {
 	conn->sent = 0;
 	conn->interim = 0;
+	conn->late = conn->ahead > 0 ? conn->ahead : 0;
 	if (is_tcp(sk))
 		conn->sent_sequence = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
 }
@@ -95,11 +98,11 @@ static __always_inline void turn_mark(struct sock *sk, struct connection *conn)
 static __always_inline void window_open(
 	struct connection *conn, struct thread *thread, const struct thread_key *key)
 {
-	if (!conn->settled && same_thread(&conn->receiver, key))
+	if (conn->window == WINDOW_OPEN && same_thread(&conn->receiver, key))
 		return;
-	settle(conn);
+	settle(conn, WINDOW_GIVEN_UP);
 	conn->receiver = *key;
-	conn->settled = 0;
+	conn->window = WINDOW_OPEN;
 	__sync_fetch_and_add(&thread->open, 1);
 }
 
@@ -175,19 +178,18 @@ static __always_inline void tls_received(
 }
 
 /* End of stream or an error: the client asks for nothing more, but may still be answered. */
-static __always_inline void receive_ended(
-	struct ps_proc *proc, struct task_struct *task, struct sock *sk, struct connection *conn)
+static __always_inline void stream_ended(
+	struct task_struct *task, struct sock *sk, struct connection *conn)
 {
 	struct thread_key key = thread_key_of(task);
+	bool was_open = conn->window == WINDOW_OPEN && conn->receiver.tid;
 	struct thread *thread = bpf_map_lookup_elem(&threads, &key);
+	struct ps_proc *proc = thread && was_open ? proc_of(task) : NULL;
 
-	route_settle(proc, conn, true);
-	if (conn->settled || !conn->receiver.tid)
-		return;
-	if (thread)
+	if (proc)
 		segment_end(proc, task, thread, false);
-	settle(conn);
-	if (!thread)
+	connection_ended(conn);
+	if (!thread || !was_open)
 		return;
 	if (same_thread(&conn->receiver, &key)) {
 		thread->tail_sk = (__u64)sk;
@@ -209,12 +211,15 @@ static __always_inline void received(struct ps_proc *proc, struct task_struct *t
 		route_settle(proc, conn, true);
 		rest = !turn_begins(conn, bytes);
 		if (!rest) {
-			settle(conn);
+			settle(conn, WINDOW_GIVEN_UP);
 			turn_begin(proc, conn, bytes);
 			turn_mark(sk, conn);
 		}
-	} else if (!conn->head_done) {
-		head_append(conn, bytes);
+	} else {
+		/* Answered, and nothing more can be sent: what comes in is read to be dropped. */
+		rest = conn->window == WINDOW_ANSWERED;
+		if (!conn->head_done)
+			head_append(conn, bytes);
 	}
 	if (conn->speech == SPEECH_TLS)
 		tls_received(proc, conn, bytes);
@@ -236,7 +241,7 @@ static __always_inline void on_receive(struct sock *sk, int ret, int flags)
 	struct ps_proc *proc;
 
 	if (!conn) {
-		conn = connection_first_seen(sk, ret);
+		conn = connection_first_seen(sk, ret, flags);
 		if (!conn)
 			return;
 	}
@@ -252,7 +257,7 @@ static __always_inline void on_receive(struct sock *sk, int ret, int flags)
 		count(proc, PS_CONNECTIONS_OPENED, 1);
 	}
 	if (ret <= 0) {
-		receive_ended(proc, task, sk, conn);
+		stream_ended(task, sk, conn);
 		return;
 	}
 	if (!(flags & MSG_TRUNC))
@@ -266,7 +271,7 @@ static __always_inline bool sent_interim(
 {
 	struct user_bytes bytes;
 
-	if (conn->speech != SPEECH_HTTP1 || !conn->has_body || conn->settled)
+	if (conn->speech != SPEECH_HTTP1 || !conn->has_body || conn->window != WINDOW_OPEN)
 		return false;
 	bytes = call_bytes(task, sk, ret);
 	/* The response itself may be behind it. */
@@ -274,6 +279,7 @@ static __always_inline bool sent_interim(
 		return false;
 	turn_mark(sk, conn);
 	conn->interim = 1;
+	__sync_fetch_and_add(&conn->ahead, -ret);
 	return true;
 }
 
@@ -300,10 +306,16 @@ static __always_inline void turn_missed(struct ps_proc *proc, struct connection 
 }
 
 /* Sent in a turn before the one under way: the next request has overtaken this probe. */
-static __always_inline bool send_is_late(struct sock *sk, const struct connection *conn)
+static __always_inline bool send_is_late(struct sock *sk, struct connection *conn, int ret)
 {
-	return conn->turn && is_tcp(sk) &&
-	       BPF_CORE_READ((struct tcp_sock *)sk, write_seq) == conn->sent_sequence;
+	if (is_tcp(sk))
+		return conn->turn &&
+		       BPF_CORE_READ((struct tcp_sock *)sk, write_seq) == conn->sent_sequence;
+	__sync_fetch_and_add(&conn->ahead, -ret);
+	if (conn->late <= 0)
+		return false;
+	conn->late -= ret;
+	return true;
 }
 
 /* The turn is answered, whoever does it; what that says of the request is its owner's. */
@@ -316,10 +328,7 @@ static __always_inline void turn_answered(struct sock *sk, struct connection *co
 		turn_missed(owner, conn);
 	else if (owner)
 		route_settle(owner, conn, true);
-	if (conn->settled)
-		return;
-	settle(conn);
-	if (owner && !own && conn->receiver.tid)
+	if (settle(conn, WINDOW_ANSWERED) != WINDOW_ANSWERED && owner && !own && conn->receiver.tid)
 		count(owner, PS_REQUESTS_HANDED_OFF, 1);
 }
 
@@ -332,16 +341,20 @@ static __always_inline void on_send(struct sock *sk, int ret)
 	struct ps_proc *proc;
 	bool own, late;
 
-	if (!conn || ret <= 0)
+	if (!conn || !ret || is_nothing(ret))
 		return;
 	task = bpf_get_current_task_btf();
+	if (ret < 0) {
+		stream_ended(task, sk, conn);
+		return;
+	}
 	if (sent_interim(task, sk, conn, ret))
 		return;
 	key = thread_key_of(task);
 	thread = bpf_map_lookup_elem(&threads, &key);
 	proc = thread ? proc_of(task) : NULL;
 	own = same_thread(&conn->receiver, &key);
-	late = send_is_late(sk, conn);
+	late = send_is_late(sk, conn, ret);
 	if (proc)
 		segment_end(proc, task, thread, !late && is_tail(thread, sk, conn));
 	if (!late)

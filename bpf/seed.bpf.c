@@ -89,7 +89,7 @@ static __always_inline void seed_connection(struct task_struct *task, struct soc
 		conn = connection_new(sk);
 	if (!conn || conn->owner.tgid)
 		return;
-	conn->settled = 1;
+	conn->window = WINDOW_GIVEN_UP;
 	conn->was_open = 1;
 	if (is_tcp(sk))
 		conn->received_sequence = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
@@ -179,6 +179,7 @@ int ps_end_segments(struct bpf_iter__task *ctx)
 	proc = proc_of(task);
 	if (proc)
 		segment_end(proc, task, thread, false);
+	thread->open_then = thread->open;
 	return 0;
 }
 

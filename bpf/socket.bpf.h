@@ -30,6 +30,13 @@ enum speech {
 	SPEECH_OPAQUE,
 };
 
+/* How the window of a turn stands. */
+enum window_state {
+	WINDOW_OPEN,
+	WINDOW_GIVEN_UP, /* nothing more can come, but it may still be answered */
+	WINDOW_ANSWERED,
+};
+
 /* A thread and the time it started: a reused tid is another thread. */
 struct thread_key {
 	__u64 start_ns;
@@ -42,7 +49,9 @@ struct connection {
 	struct thread_key receiver; /* the thread that received the turn under way; tid 0: none */
 	__u32 turn;
 	__u32 sent_sequence; /* TCP's write_seq when the turn began: any advance is a response */
-	__u32 settled;       /* the turn's window has ended: answered, given up or closed */
+	__u32 window;        /* enum window_state */
+	__s32 ahead;         /* Unix: bytes that the client received before their send's probe */
+	__s32 late;          /* of these, those that were sent before this turn */
 	__u8 interim;        /* Unix: an interim answer is on its way to the client */
 	__u8 sent;           /* Unix: something was sent in this turn */
 	__u8 speech;

@@ -108,16 +108,19 @@ static __always_inline void segment_end(
 	}
 }
 
-/* The turn's window is over for the thread that received it, whoever found out. */
-static __always_inline void settle(struct connection *conn)
+/* The turn's window is over for the thread that received it, whoever found out. Returns what was.
+ */
+static __always_inline enum window_state settle(struct connection *conn, enum window_state state)
 {
+	enum window_state before = __sync_lock_test_and_set(&conn->window, state);
 	struct thread *thread;
 
-	if (__sync_lock_test_and_set(&conn->settled, 1) || !conn->receiver.tid)
-		return;
+	if (before != WINDOW_OPEN || !conn->receiver.tid)
+		return before;
 	thread = bpf_map_lookup_elem(&threads, &conn->receiver);
 	if (thread)
 		__sync_fetch_and_add(&thread->open, -1);
+	return before;
 }
 
 /* Nothing more can come of the connection's last turn. */
@@ -127,7 +130,8 @@ static __always_inline void connection_ended(struct connection *conn)
 
 	if (owner)
 		route_settle(owner, conn, true);
-	settle(conn);
+	if (conn->window == WINDOW_OPEN)
+		settle(conn, WINDOW_GIVEN_UP);
 }
 
 #endif
