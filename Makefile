@@ -6,7 +6,7 @@
 
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.DEFAULT_GOAL := build/pagestay
+.DEFAULT_GOAL := all
 
 B        ?= build
 V        ?= 0

@@ -179,6 +179,39 @@ static int set_output(struct options *options, const char *word, struct diag *di
 	return 0;
 }
 
+/* An option that a command has no use for is a mistake, not something to pass over. */
+static int check_use(const struct options *options, int option, struct diag *diag)
+{
+	static const char live_only[] =
+		"-p, --comm, --port, --detail, --routes and --max-* are for "
+		"watch and record";
+	bool live = options->command == COMMAND_WATCH || options->command == COMMAND_RECORD;
+
+	switch (option) {
+	case 'h':
+	case OPTION_VERSION:
+		return 0;
+	case 'v':
+		return options->command == COMMAND_REPLAY
+			       ? diag_set(diag, -EINVAL, "--verbose is not for replay")
+			       : 0;
+	case 'o':
+		return options->command == COMMAND_DOCTOR
+			       ? diag_set(diag, -EINVAL, "-o is not for doctor; --json is")
+			       : 0;
+	case OPTION_JSON:
+		return options->command == COMMAND_RECORD
+			       ? diag_set(diag, -EINVAL, "--json is not for record")
+			       : 0;
+	case OPTION_TOP:
+		return options->command == COMMAND_WATCH || options->command == COMMAND_REPLAY
+			       ? 0
+			       : diag_set(diag, -EINVAL, "--top is for watch and replay");
+	default:
+		return live ? 0 : diag_set(diag, -EINVAL, "%s", live_only);
+	}
+}
+
 static int set_option(struct options *options, int option, const char *word, struct diag *diag)
 {
 	switch (option) {
@@ -245,13 +278,8 @@ static int parse_operands(struct options *options, int count, char **words, stru
 
 static int check_combination(const struct options *options, struct diag *diag)
 {
-	bool live = options->command == COMMAND_WATCH || options->command == COMMAND_RECORD;
-
 	if (options->command == COMMAND_RECORD && !options->file)
 		return diag_set(diag, -EINVAL, "record needs -o FILE");
-	if (!live && (options->pid_count || options->port_count || options->by_comm))
-		return diag_set(diag, -EINVAL,
-			"-p, --comm and --port choose among live processes: for watch and record");
 	if (options->routes && !options->requests)
 		return diag_set(diag, -EINVAL, "--routes needs --detail requests");
 	return 0;
@@ -302,7 +330,9 @@ int options_init(struct options *options, int argc, char **argv, struct diag *di
 			return diag_set(diag, -EINVAL, "'%s' needs a value", argv[optind - 1]);
 		if (option == '?')
 			return refuse_option(argv[optind - 1], diag);
-		error = set_option(options, option, optarg, diag);
+		error = check_use(options, option, diag);
+		if (!error)
+			error = set_option(options, option, optarg, diag);
 		if (error)
 			return error;
 		if (options->command == COMMAND_HELP || options->command == COMMAND_VERSION)
