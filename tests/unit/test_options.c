@@ -317,6 +317,14 @@ static void words_that_do_not_go_together_are_named(void **state)
 	refuse("replay f -p 1", "-p");
 	refuse("replay f --comm a", "--comm");
 	refuse("replay f --port 80", "--port");
+	refuse("replay --routes f", "--routes");
+	refuse("replay --detail ledger f", "--detail");
+	refuse("replay --max-routes 3 f", "--max-");
+	refuse("replay -v f", "--verbose");
+	refuse("doctor -o json", "-o");
+	refuse("doctor --top 3", "--top");
+	refuse("record --top 3 -o f", "--top");
+	refuse("record --json -o f", "--json");
 	refuse("doctor -p 1", "-p");
 }
 
