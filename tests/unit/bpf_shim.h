@@ -174,6 +174,8 @@ struct iovec {
 	size_t iov_len;
 };
 
+struct msghdr;
+
 struct user_msghdr {
 	void *msg_name;
 	int msg_namelen;

@@ -13,8 +13,10 @@
 
 #include "bpf_shim.h"
 #include "../../bpf/http.bpf.c"
+#include "../../bpf/tls.bpf.c"
 #include "bpf_shim_end.h"
 
+#include "methods.h"
 #include "seeded.h"
 
 #define FIRST_LOOK 320 /* how far a second request is looked for */
@@ -109,21 +111,6 @@ static void no_connection_is_answered_by_nothing(void **state)
 /*
  * Methods and speech.
  */
-
-static const char *const methods[] = {"GET ", "HEAD ", "POST ", "PUT ", "DELETE ", "CONNECT ",
-	"OPTIONS ", "TRACE ", "PATCH ", "PROPFIND ", "PROPPATCH ", "MKCOL ", "COPY ", "MOVE ",
-	"LOCK ", "UNLOCK ", "REPORT ", "SEARCH "};
-
-#define METHODS (sizeof(methods) / sizeof(methods[0]))
-
-/* As far as it goes, and four bytes at most. */
-static bool plainly_begins_as_method(const char *head, size_t length)
-{
-	for (size_t i = 0; i < METHODS && length; i++)
-		if (strncmp(head, methods[i], length < 4 ? length : 4) == 0)
-			return true;
-	return false;
-}
 
 static void every_prefix_of_a_method_begins_as_one(void **state)
 {
@@ -460,6 +447,124 @@ static void random_bytes_agree_with_a_plain_search(void **state)
 }
 
 /*
+ * TLS records.
+ */
+
+#define STREAM_BYTES 4096
+
+struct record {
+	size_t at; /* of its header's first byte */
+	unsigned char type;
+	size_t length;
+};
+
+static bool tls_request(struct connection *conn, const char *bytes, size_t length)
+{
+	char *copy = user_copy(bytes, length);
+	bool result = http_tls_request(conn, (uintptr_t)copy, length);
+
+	free(copy);
+	return result;
+}
+
+/* What a client sends, and where its records are; returns how many. */
+static size_t random_records(struct seeded *seeded, char *stream, struct record *records)
+{
+	size_t count = 0, at = 0;
+
+	for (;;) {
+		struct record record = {.at = at,
+			.type = 0x14 + seeded_below(seeded, 4),
+			.length = seeded_once_in(seeded, 2) ? 17 + seeded_below(seeded, 4)
+							    : seeded_below(seeded, 300)};
+
+		if (at + TLS_HEADER_BYTES + record.length > STREAM_BYTES)
+			break;
+		stream[at] = (char)record.type;
+		stream[at + 1] = stream[at + 2] = 3;
+		stream[at + 3] = (char)(record.length >> 8);
+		stream[at + 4] = (char)record.length;
+		memset(stream + at + TLS_HEADER_BYTES, 0x17, record.length);
+		at += TLS_HEADER_BYTES + record.length;
+		records[count++] = record;
+	}
+	records[count].at = at;
+	return count;
+}
+
+/* Application data, but an alert by its length, or the Finished that follows a change of cipher. */
+static bool plainly_a_request(const struct record *records, size_t i)
+{
+	return records[i].type == 0x17 && records[i].length > 19 &&
+	       (i == 0 || records[i - 1].type != 0x14);
+}
+
+static void tls_requests_are_found_however_the_records_arrive(void **state)
+{
+	static struct record records[STREAM_BYTES / TLS_HEADER_BYTES + 1];
+	static char stream[STREAM_BYTES];
+	struct seeded seeded = {1};
+
+	for (int n = 0; n < 1000; n++) {
+		size_t count = random_records(&seeded, stream, records);
+		size_t arrived = 0, done = 0;
+		struct connection conn = {};
+
+		while (arrived < records[count].at) {
+			size_t segment = 1 + seeded_below(&seeded, n % 2 ? 400 : 7), headers = 0;
+			bool expected = false;
+
+			if (segment > records[count].at - arrived)
+				segment = records[count].at - arrived;
+			while (done < count &&
+				records[done].at + TLS_HEADER_BYTES <= arrived + segment) {
+				/* Fewer than the programs walk in one receive. */
+				if (++headers == RECORDS - 1)
+					segment = records[done].at + TLS_HEADER_BYTES - arrived;
+				expected = plainly_a_request(records, done++) || expected;
+			}
+			assert_int_equal(tls_request(&conn, stream + arrived, segment), expected);
+			assert_int_equal(conn.tls_lost, 0);
+			arrived += segment;
+		}
+	}
+}
+
+static void bytes_that_are_no_records_lose_track(void **state)
+{
+	struct connection conn = {};
+
+	assert_false(tls_request(&conn, "GET / HTTP/1.1\r\n", 16));
+	assert_int_equal(conn.tls_lost, 1);
+	assert_false(tls_request(&conn, "\x17\x03\x03\x01\x00", 5));
+	conn = (struct connection){};
+	assert_int_equal(http_tls_request(&conn, 8, 10), 0);
+	assert_int_equal(conn.tls_lost, 1);
+	assert_int_equal(http_tls_request(NULL, 0, 10), 0);
+}
+
+/* Nothing to compare with: a sanitizer watches. */
+static void random_bytes_are_walked_within_their_bounds(void **state)
+{
+	struct seeded seeded = {1};
+
+	for (int n = 0; n < 20000; n++) {
+		struct connection conn = {};
+
+		for (int receive = 0; receive < 4; receive++) {
+			char bytes[64];
+			size_t length = seeded_below(&seeded, sizeof(bytes));
+
+			for (size_t i = 0; i < length; i++)
+				bytes[i] = seeded_once_in(&seeded, 2)
+						   ? (char)(0x14 + seeded_below(&seeded, 4))
+						   : (char)seeded_below(&seeded, 3);
+			(void)tls_request(&conn, bytes, length);
+		}
+	}
+}
+
+/*
  * Where a call has its bytes.
  */
 
@@ -632,6 +737,9 @@ int main(void)
 		TEST(request_behind_a_whole_one_is_pipelined),
 		TEST(end_of_a_request_is_found_wherever_it_lies),
 		TEST(random_bytes_agree_with_a_plain_search),
+		TEST(tls_requests_are_found_however_the_records_arrive),
+		TEST(bytes_that_are_no_records_lose_track),
+		TEST(random_bytes_are_walked_within_their_bounds),
 		TEST(bytes_are_in_the_buffer_of_the_call),
 		TEST(bytes_are_in_the_first_two_vectors),
 		TEST(bytes_of_other_calls_are_unknown),
