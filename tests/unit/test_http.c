@@ -171,6 +171,18 @@ static void speech_is_told_by_the_first_bytes(void **state)
 	assert_int_equal(speech_of("\0\0\0\0", 4), SPEECH_OPAQUE);
 }
 
+static void bytes_of_the_turn_before_tell_nothing(void **state)
+{
+	struct connection conn = {};
+
+	begin(&conn, "PRI * HTTP/2.0\r\n", 16);
+	begin(&conn, "PR", 2);
+	assert_int_equal(http_speech(&conn), SPEECH_HTTP1);
+	begin(&conn, "\x16\x03\x01", 3);
+	begin(&conn, "\x16", 1);
+	assert_int_equal(http_speech(&conn), SPEECH_OPAQUE);
+}
+
 static void tls_is_told_by_record_type_and_version(void **state)
 {
 	for (int type = 0; type < 256; type++) {
@@ -727,6 +739,7 @@ int main(void)
 		TEST(every_prefix_of_a_method_begins_as_one),
 		TEST(what_differs_from_every_method_does_not),
 		TEST(speech_is_told_by_the_first_bytes),
+		TEST(bytes_of_the_turn_before_tell_nothing),
 		TEST(tls_is_told_by_record_type_and_version),
 		TEST(route_ends_at_the_same_place_however_it_arrives),
 		TEST(route_arrives_in_any_number_of_segments),

@@ -227,6 +227,8 @@ static void long_comm_is_cut(void **state)
 {
 	put(*state, "4711/comm", "kworker/u8:2-events_unbound\n");
 	assert_string_equal(identity_of(*state).comm, "kworker/u8:2-ev");
+	put(*state, "4711/comm", "sixteen bytes ok");
+	assert_string_equal(identity_of(*state).comm, "sixteen bytes o");
 }
 
 static void unreadable_exe_is_empty(void **state)
