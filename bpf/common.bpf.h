@@ -113,8 +113,9 @@ static __always_inline struct ps_proc *admit(struct task_struct *task)
 	return proc;
 }
 
-/* The current process if it is counted, or if it is a server by what it just did. */
-static __always_inline struct ps_proc *current_server(struct task_struct *task)
+/* The process of a task that does what servers do: admitted, unless only listed pids are counted.
+ */
+static __always_inline struct ps_proc *server_of(struct task_struct *task)
 {
 	struct ps_proc_key key;
 

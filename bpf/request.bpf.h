@@ -248,7 +248,7 @@ static __always_inline void on_receive(struct sock *sk, int ret, int flags)
 	if ((flags & (MSG_PEEK | MSG_ERRQUEUE)) || is_nothing(ret))
 		return;
 	task = bpf_get_current_task_btf();
-	proc = current_server(task);
+	proc = server_of(task);
 	if (!proc)
 		return;
 	key = key_of(task);
@@ -341,7 +341,8 @@ static __always_inline void on_send(struct sock *sk, int ret)
 	struct ps_proc *proc;
 	bool own, late;
 
-	if (!conn || !ret || is_nothing(ret))
+	/* A connection that nobody counted has received on is nobody's. */
+	if (!conn || !conn->owner.tgid || !ret || is_nothing(ret))
 		return;
 	task = bpf_get_current_task_btf();
 	if (ret < 0) {

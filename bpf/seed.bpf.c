@@ -93,9 +93,8 @@ static __always_inline void seed_connection(struct task_struct *task, struct soc
 	conn->was_open = 1;
 	if (is_tcp(sk))
 		conn->received_sequence = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
-	if (cfg_all_servers && !admit(task))
-		return;
-	conn->owner = key_of(task);
+	if (server_of(task))
+		conn->owner = key_of(task);
 }
 
 SEC("iter/task_file")

@@ -26,7 +26,7 @@ static __always_inline void server_call(struct task_struct *task, long number, _
 
 	if (!port_is_watched(local_port_of_fd(task, fd)))
 		return;
-	proc = current_server(task);
+	proc = server_of(task);
 	if (proc && number != __NR_listen)
 		count(proc, PS_ACCEPTS, 1);
 }

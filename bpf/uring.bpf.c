@@ -36,7 +36,7 @@ static __always_inline void accepted(int fd_or_slot)
 
 	if (cfg_ports && !port_is_watched(local_port_of_fd(task, fd_or_slot)))
 		return;
-	proc = current_server(task);
+	proc = server_of(task);
 	if (proc)
 		count(proc, PS_ACCEPTS, 1);
 }
