@@ -113,23 +113,18 @@ static __always_inline struct ps_proc *admit(struct task_struct *task)
 	return proc;
 }
 
-/* The process of a task that does what servers do: admitted, unless only listed pids are counted.
- */
-static __always_inline struct ps_proc *server_of(struct task_struct *task)
-{
-	struct ps_proc_key key;
-
-	if (cfg_all_servers)
-		return admit(task);
-	key = key_of(task);
-	return bpf_map_lookup_elem(&procs, &key);
-}
-
+/* The process of a task, if it is counted. */
 static __always_inline struct ps_proc *proc_of(struct task_struct *task)
 {
 	struct ps_proc_key key = key_of(task);
 
 	return bpf_map_lookup_elem(&procs, &key);
+}
+
+/* The process of a task that does what servers do: admitted, unless only listed pids count. */
+static __always_inline struct ps_proc *server_of(struct task_struct *task)
+{
+	return cfg_all_servers ? admit(task) : proc_of(task);
 }
 
 static __always_inline bool port_is_watched(__u16 port)

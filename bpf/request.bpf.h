@@ -341,8 +341,7 @@ static __always_inline void on_send(struct sock *sk, int ret)
 	struct ps_proc *proc;
 	bool own, late;
 
-	/* A connection that nobody counted has received on is nobody's. */
-	if (!conn || !conn->owner.tgid || !ret || is_nothing(ret))
+	if (!conn || !ret || is_nothing(ret))
 		return;
 	task = bpf_get_current_task_btf();
 	if (ret < 0) {
@@ -358,7 +357,8 @@ static __always_inline void on_send(struct sock *sk, int ret)
 	late = send_is_late(sk, conn, ret);
 	if (proc)
 		segment_end(proc, task, thread, !late && is_tail(thread, sk, conn));
-	if (!late)
+	/* Before a counted process has received on it there is nothing to answer. */
+	if (!late && conn->owner.tgid)
 		turn_answered(sk, conn, own);
 	if (!thread)
 		return;
