@@ -12,6 +12,7 @@
 
 typedef struct {
 	void *next;
+	void *tbl;
 } UT_hash_handle;
 
 void *uthash_find(const void *head, const void *key, size_t key_bytes);

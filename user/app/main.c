@@ -10,7 +10,7 @@
  *     connection, socket     passively opened connections
  *     request, window, http  requests, the faults in their windows, their routes
  *     process, seed          exec and exit; what was there before
- *   user/base                diagnostics, cleanup, safe text
+ *   user/base                diagnostics, cleanup, safe text, hash tables
  *   user/edge                events and their recording, /proc
  *   user/source              probes (drives the BPF skeleton), live, replay, synthetic: events
  *   user/core                track: events to a report; fields: the table of its numbers; route

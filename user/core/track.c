@@ -12,8 +12,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
+#include "pagestay/base/table.h"
 #include "pagestay/core/route.h"
 
 #define MAX_NOTES 16
@@ -140,7 +140,11 @@ static struct tracked_process *process_get(
 		EVENT_UNKNOWN, EVENT_UNKNOWN, EVENT_UNKNOWN, EVENT_UNKNOWN, EVENT_UNKNOWN};
 	process->interval.before = process->memory;
 	HASH_ADD(hh, track->processes, key, sizeof(process->key), process);
-	return process;
+	if (table_has(process))
+		return process;
+	free(process);
+	*ret_error = -ENOMEM;
+	return NULL;
 }
 
 static void fold_counters(
@@ -185,6 +189,10 @@ static int fold_route(
 			return -ENOMEM;
 		memcpy(route->text, text, sizeof(text));
 		HASH_ADD_STR(process->interval.routes, text, route);
+		if (!table_has(route)) {
+			free(route);
+			return -ENOMEM;
+		}
 	}
 	route->requests += event->requests;
 	return 0;

@@ -15,8 +15,8 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#include <uthash.h>
 
+#include "pagestay/base/table.h"
 #include "pagestay/edge/procfs.h"
 #include "pagestay/source/probes.h"
 
@@ -120,7 +120,11 @@ static struct seen_process *process_see(struct live *live, const struct ps_proc_
 	process->key = *key;
 	process->lazyfree = true;
 	HASH_ADD(hh, live->processes, key, sizeof(process->key), process);
-	return process;
+	if (table_has(process))
+		return process;
+	free(process);
+	live->error = -ENOMEM;
+	return NULL;
 }
 
 static void process_memory(struct live *live, struct seen_process *process, uint64_t freed_bytes)
@@ -220,7 +224,11 @@ static struct seen_route *route_see(struct live *live, const struct ps_route_key
 	}
 	route->key = *key;
 	HASH_ADD(hh, live->routes, key, sizeof(route->key), route);
-	return route;
+	if (table_has(route))
+		return route;
+	free(route);
+	live->error = -ENOMEM;
+	return NULL;
 }
 
 static void route_forget(struct live *live, struct seen_route *route)
