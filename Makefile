@@ -135,6 +135,9 @@ check-cli: programs
 check-live: programs
 	$(Q)$(B)/tests/live
 
+check-filters: programs
+	$(Q)tests/filters
+
 check-servers: programs
 	$(Q)tests/servers
 
