@@ -52,7 +52,7 @@ WORKLOADS := $(patsubst tests/workloads/%.c,$(B)/tests/workloads/%,$(wildcard te
 UNIT      := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 LIVE_OBJS := $(patsubst tests/live/%.c,$(B)/tests/live.d/%.o,$(wildcard tests/live/*.c))
 
-.PHONY: all demo check check-unit check-cli check-live check-servers check-kernels check-sanitize \
+.PHONY: all demo check check-unit check-cli check-live check-filters check-servers check-kernels check-sanitize \
         bench lint format install uninstall install-deps clean programs
 
 all: $(B)/pagestay
@@ -124,7 +124,7 @@ demo:
 
 check: install-deps
 	$(Q)$(MAKE) --no-print-directory -k check-unit check-cli check-sanitize check-live \
-		check-servers
+		check-filters check-servers
 
 check-unit: programs
 	$(Q)tools/run-tests $(UNIT)
