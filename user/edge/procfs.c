@@ -196,6 +196,26 @@ int procfs_memory(const struct procfs *procfs, const struct ps_proc_key *key, bo
 	return 0;
 }
 
+/* The start time is read last: it vouches for what is open by then. */
+int procfs_open_file(
+	const struct procfs *procfs, const struct ps_proc_key *key, const char *name, int *ret_fd)
+{
+	_cleanup_(cleanup_close) int fd = -1;
+	char path[64], stat[FILE_BYTES];
+	int error;
+
+	(void)snprintf(path, sizeof(path), "%" PRIu32 "/%s", key->tgid, name);
+	fd = openat(procfs->fd, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	error = read_stat(procfs, key, stat, sizeof(stat));
+	if (error)
+		return error;
+	*ret_fd = fd;
+	fd = -1;
+	return 0;
+}
+
 uint64_t procfs_self_rss_bytes(const struct procfs *procfs)
 {
 	char buffer[256];

@@ -29,6 +29,13 @@ int procfs_process(const struct procfs *procfs, const struct ps_proc_key *key,
 int procfs_memory(const struct procfs *procfs, const struct ps_proc_key *key, bool lazyfree,
 	struct event_memory *ret_memory);
 
+/*
+ * Opens a file of the process for reading. Those that are about its memory (maps, pagemap) stay
+ * with that memory: once it is given up they read as empty, whoever has the pid by then.
+ */
+int procfs_open_file(
+	const struct procfs *procfs, const struct ps_proc_key *key, const char *name, int *ret_fd);
+
 /* The resident bytes of the calling process; EVENT_UNKNOWN if they cannot be read. */
 uint64_t procfs_self_rss_bytes(const struct procfs *procfs);
 
