@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@ static int64_t known(const struct report_process *process, const char *name)
 	int64_t value = -1;
 
 	assert_non_null(field);
+	assert_non_null(field->get);
 	assert_true(field->get(process, field->argument, &value));
 	return value;
 }
@@ -27,10 +29,26 @@ static void assert_unknown(const struct report_process *process, const char *nam
 {
 	const struct field *field = report_field(name);
 	int64_t value = 4711;
+	double real = 4711;
 
 	assert_non_null(field);
-	assert_false(field->get(process, field->argument, &value));
+	if (field->get_real)
+		assert_false(field->get_real(process, field->argument, &real));
+	else
+		assert_false(field->get(process, field->argument, &value));
 	assert_int_equal(value, 4711);
+	assert_true(real == 4711);
+}
+
+static double real(const struct report_process *process, const char *name)
+{
+	const struct field *field = report_field(name);
+	double value = -1;
+
+	assert_non_null(field);
+	assert_non_null(field->get_real);
+	assert_true(field->get_real(process, field->argument, &value));
+	return value;
 }
 
 static void names_are_paths_without_conflict(void **state)
@@ -50,16 +68,49 @@ static void names_are_paths_without_conflict(void **state)
 	assert_null(report_field(""));
 }
 
+static bool ends_with(const char *name, const char *end)
+{
+	size_t length = strlen(name);
+
+	return length > strlen(end) && strcmp(name + length - strlen(end), end) == 0;
+}
+
+static enum field_unit unit_of(const char *name)
+{
+	if (strstr(name, "_per_"))
+		return FIELD_AVERAGE;
+	if (ends_with(name, "_ratio"))
+		return FIELD_RATIO;
+	if (ends_with(name, "_s"))
+		return FIELD_SECONDS;
+	if (strstr(name, "_pages"))
+		return FIELD_PAGES;
+	return ends_with(name, "bytes") ? FIELD_BYTES : FIELD_COUNT;
+}
+
 static void names_tell_the_unit(void **state)
 {
 	for (size_t i = 0; i < report_field_count; i++) {
 		const struct field *field = &report_fields[i];
-		size_t length = strlen(field->name);
-		bool bytes = length > 5 && strcmp(field->name + length - 5, "bytes") == 0;
+		bool growth = strncmp(field->name, "growth.", 7) == 0 &&
+			      strcmp(field->name, "growth.error_bytes") != 0;
 
-		assert_int_equal(field->unit, bytes ? FIELD_BYTES : FIELD_COUNT);
-		assert_int_equal(field->kind == FIELD_DELTA, strstr(field->name, "delta") != NULL);
+		assert_int_equal(field->unit, unit_of(field->name));
+		assert_int_equal(
+			field->kind == FIELD_DELTA, growth || strstr(field->name, "delta") != NULL);
 		assert_int_equal(field->help[strlen(field->help) - 1], '.');
+	}
+}
+
+static void real_units_and_no_others_are_read_as_real_numbers(void **state)
+{
+	for (size_t i = 0; i < report_field_count; i++) {
+		const struct field *field = &report_fields[i];
+		bool is_real = field->unit == FIELD_RATIO || field->unit == FIELD_SECONDS ||
+			       field->unit == FIELD_AVERAGE;
+
+		assert_int_equal(field->get_real != NULL, is_real);
+		assert_int_equal(field->get != NULL, !is_real);
 	}
 }
 
@@ -74,6 +125,8 @@ static void every_counter_but_one_has_a_field(void **state)
 		for (size_t i = 0; i < report_field_count; i++) {
 			int64_t value = 0;
 
+			if (!report_fields[i].get)
+				continue;
 			assert_true(
 				report_fields[i].get(&process, report_fields[i].argument, &value));
 			readers += value == 7;
@@ -115,6 +168,123 @@ static void fields_read_what_they_name(void **state)
 	assert_int_equal(known(&process, "ledger.mprotect.commit_bytes"), 37);
 	assert_int_equal(known(&process, "ledger.madvise.free_bytes"), 41);
 	assert_int_equal(known(&process, "faults.overlapping"), 43);
+}
+
+static void fields_of_pages_read_what_they_name(void **state)
+{
+	struct report_process process = {
+		.page_bytes = 4096,
+		.retention =
+			{
+				.touched = {2, 3, 5},
+				.kept = {7, 11, 13},
+				.swapped_pages = 17,
+				.lazyfree_pages = 19,
+				.half_life_s = 0.5,
+				.half_life_over_s = 600,
+				.touched_pages_per_request = 4.25,
+				.kept_pages_per_request = 1.5,
+			},
+		.attribution =
+			{
+				.exclusive = 23,
+				.overlapping = 29,
+				.background = 31,
+				.exclusive_ratio = 0.25,
+				.overlapping_ratio = 0.5,
+				.background_ratio = 0.125,
+				.followed_pages = 37,
+				.copied_pages = 41,
+				.kernel_pages = 43,
+				.huge_pages = 47,
+				.background_kept_pages = 53,
+			},
+		.growth = {-59, -61, 67, 71, -73, 79},
+		.sample_ratio = 0.0625,
+	};
+
+	assert_int_equal(known(&process, "retention.touched_pages"), 2);
+	assert_int_equal(known(&process, "retention.touched_pages_low"), 3);
+	assert_int_equal(known(&process, "retention.touched_pages_high"), 5);
+	assert_int_equal(known(&process, "retention.kept_pages"), 7);
+	assert_int_equal(known(&process, "retention.kept_pages_low"), 11);
+	assert_int_equal(known(&process, "retention.kept_pages_high"), 13);
+	assert_int_equal(known(&process, "retention.swapped_pages"), 17);
+	assert_int_equal(known(&process, "retention.lazyfree_pages"), 19);
+	assert_int_equal(known(&process, "retention.copied_pages"), 41);
+	assert_int_equal(known(&process, "retention.kernel_pages"), 43);
+	assert_int_equal(known(&process, "retention.huge_pages"), 47);
+	assert_true(real(&process, "retention.touched_pages_per_request") == 4.25);
+	assert_true(real(&process, "retention.kept_pages_per_request") == 1.5);
+	assert_true(real(&process, "retention.kept_bytes_per_request") == 6144);
+	assert_true(real(&process, "retention.kept_bytes_per_1000_requests") == 6144000);
+	assert_true(real(&process, "retention.half_life_s") == 0.5);
+	assert_true(real(&process, "retention.half_life_over_s") == 600);
+	assert_true(real(&process, "retention.sample_ratio") == 0.0625);
+	assert_int_equal(known(&process, "attribution.exclusive"), 23);
+	assert_int_equal(known(&process, "attribution.overlapping"), 29);
+	assert_int_equal(known(&process, "attribution.background"), 31);
+	assert_true(real(&process, "attribution.exclusive_ratio") == 0.25);
+	assert_true(real(&process, "attribution.overlapping_ratio") == 0.5);
+	assert_true(real(&process, "attribution.background_ratio") == 0.125);
+	assert_int_equal(known(&process, "attribution.followed_pages"), 37);
+	assert_int_equal(known(&process, "background.touched_pages"), 31);
+	assert_int_equal(known(&process, "background.kept_pages"), 53);
+	assert_int_equal(known(&process, "growth.requests_bytes"), -59);
+	assert_int_equal(known(&process, "growth.background_bytes"), -61);
+	assert_int_equal(known(&process, "growth.earlier_bytes"), 67);
+	assert_int_equal(known(&process, "growth.files_bytes"), 71);
+	assert_int_equal(known(&process, "growth.unexplained_bytes"), -73);
+	assert_int_equal(known(&process, "growth.error_bytes"), 79);
+}
+
+static void nothing_of_pages_is_known_where_none_is_tracked(void **state)
+{
+	struct report_process process = {
+		.page_bytes = 4096, .attribution.background = 5, .sample_ratio = NAN};
+
+	report_retention_unknown(&process.retention);
+	for (size_t i = 0; i < report_field_count; i++) {
+		const char *name = report_fields[i].name;
+
+		if (strcmp(name, "retention.copied_pages") == 0 ||
+			strcmp(name, "retention.kernel_pages") == 0 ||
+			strcmp(name, "retention.huge_pages") == 0)
+			continue;
+		if (strncmp(name, "retention.", 10) == 0)
+			assert_unknown(&process, name);
+	}
+	/* These are faults. */
+	assert_int_equal(known(&process, "attribution.background"), 5);
+	assert_unknown(&process, "background.touched_pages");
+	for (int i = 0; i < REPORT_AGES; i++) {
+		assert_true(process.retention.survival[i].touched_pages == REPORT_UNKNOWN);
+		assert_true(process.retention.survival[i].kept_pages == REPORT_UNKNOWN);
+		assert_true(isnan(process.retention.survival[i].ratio));
+		assert_true(isnan(process.retention.survival[i].low));
+		assert_true(isnan(process.retention.survival[i].high));
+	}
+	assert_true(process.retention.growth_bytes == REPORT_DELTA_UNKNOWN);
+}
+
+static void real_numbers_are_finite_and_not_negative(void **state)
+{
+	const double impossible[] = {NAN, INFINITY, -INFINITY, -1, -1e-300};
+	struct report_process process = {.page_bytes = UINT64_MAX};
+
+	for (size_t i = 0; i < sizeof(impossible) / sizeof(impossible[0]); i++) {
+		process.retention.half_life_s = impossible[i];
+		process.retention.kept_pages_per_request = impossible[i];
+		process.sample_ratio = impossible[i];
+		assert_unknown(&process, "retention.half_life_s");
+		assert_unknown(&process, "retention.kept_pages_per_request");
+		assert_unknown(&process, "retention.kept_bytes_per_request");
+		assert_unknown(&process, "retention.kept_bytes_per_1000_requests");
+		assert_unknown(&process, "retention.sample_ratio");
+	}
+	process.retention.kept_pages_per_request = 1e300;
+	assert_true(real(&process, "retention.kept_pages_per_request") == 1e300);
+	assert_unknown(&process, "retention.kept_bytes_per_1000_requests");
 }
 
 static void unknown_is_told_apart_from_every_value(void **state)
@@ -190,7 +360,7 @@ static char *read_file(const char *path)
 
 static void the_documentation_lists_every_field_in_order(void **state)
 {
-	const char *const units[] = {"count", "bytes", "pages"};
+	const char *const units[] = {"count", "bytes", "pages", "ratio", "seconds", "average"};
 	const char *const kinds[] = {"counter", "gauge", "delta"};
 	char *text = read_file("docs/JSON.md");
 	const char *place = text;
@@ -214,8 +384,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_are_paths_without_conflict),
 		cmocka_unit_test(names_tell_the_unit),
+		cmocka_unit_test(real_units_and_no_others_are_read_as_real_numbers),
 		cmocka_unit_test(every_counter_but_one_has_a_field),
 		cmocka_unit_test(fields_read_what_they_name),
+		cmocka_unit_test(fields_of_pages_read_what_they_name),
+		cmocka_unit_test(nothing_of_pages_is_known_where_none_is_tracked),
+		cmocka_unit_test(real_numbers_are_finite_and_not_negative),
 		cmocka_unit_test(unknown_is_told_apart_from_every_value),
 		cmocka_unit_test(great_numbers_are_clamped),
 		cmocka_unit_test(sums_of_the_ledger),
