@@ -7,7 +7,9 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <float.h>
 #include <jansson.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,6 +89,34 @@ static void assert_text(json_t *root, const char *path, const char *expected)
 	assert_string_equal(json_string_value(at(root, path)), expected);
 }
 
+/* All of a process that needs page records or faults. */
+static void no_pages(struct report_process *process)
+{
+	report_retention_unknown(&process->retention);
+	process->attribution = (struct report_attribution){
+		.exclusive = REPORT_UNKNOWN,
+		.overlapping = REPORT_UNKNOWN,
+		.background = REPORT_UNKNOWN,
+		.exclusive_ratio = NAN,
+		.overlapping_ratio = NAN,
+		.background_ratio = NAN,
+		.followed_pages = REPORT_UNKNOWN,
+		.copied_pages = REPORT_UNKNOWN,
+		.kernel_pages = REPORT_UNKNOWN,
+		.huge_pages = REPORT_UNKNOWN,
+		.background_kept_pages = REPORT_UNKNOWN,
+	};
+	process->growth = (struct report_growth){
+		.requests_bytes = REPORT_DELTA_UNKNOWN,
+		.background_bytes = REPORT_DELTA_UNKNOWN,
+		.earlier_bytes = REPORT_DELTA_UNKNOWN,
+		.files_bytes = REPORT_DELTA_UNKNOWN,
+		.unexplained_bytes = REPORT_DELTA_UNKNOWN,
+		.error_bytes = REPORT_UNKNOWN,
+	};
+	process->sample_ratio = NAN;
+}
+
 /* The keys of the whole contract, and its constant values, to be read as the contract is. */
 static void a_line_is_the_contract(void **state)
 {
@@ -107,7 +137,9 @@ static void a_line_is_the_contract(void **state)
 	char *text;
 
 	process.counters[PS_REQUESTS] = 23;
+	no_pages(&process);
 	report.lost[PS_LOST_MAP_FULL] = 29;
+	report.lost[PS_LOST_PAGES] = 41;
 	report.complete = false;
 	report.notes = notes;
 	report.note_count = 1;
@@ -119,7 +151,7 @@ static void a_line_is_the_contract(void **state)
 	assert_string_equal(text,
 		"{\"schema\":\"pagestay.report/1\",\"ts\":\"2026-01-02T03:04:05.678Z\","
 		"\"host\":\"web-1\",\"interval_s\":10.0,\"source\":\"bpf\",\"detail\":\"requests\","
-		"\"complete\":false,\"lost\":{\"events\":0,\"map_full\":29},"
+		"\"complete\":false,\"lost\":{\"events\":0,\"map_full\":29,\"pages\":41},"
 		"\"notes\":[\"routes are not read\"],\"self\":{\"rss_bytes\":31,\"cpu_ns\":37},"
 		"\"processes\":[{\"pid\":4194304,\"start_time_ns\":5,\"comm\":\"nginx\","
 		"\"exe\":null,\"unit\":null,\"container\":null,"
@@ -138,9 +170,21 @@ static void a_line_is_the_contract(void **state)
 		"\"madvise\":{\"calls\":0,\"dontneed_bytes\":0,\"free_bytes\":0,\"other_bytes\":0,"
 		"\"failed\":0}},"
 		"\"faults\":{\"in_requests\":0,\"overlapping\":0,\"background\":11},"
-		"\"retention\":{\"touched_pages\":null,\"kept_pages\":null,"
+		"\"retention\":{\"touched_pages\":null,\"touched_pages_low\":null,"
+		"\"touched_pages_high\":null,\"kept_pages\":null,\"kept_pages_low\":null,"
+		"\"kept_pages_high\":null,\"swapped_pages\":null,\"lazyfree_pages\":null,"
+		"\"copied_pages\":null,\"kernel_pages\":null,\"huge_pages\":null,"
 		"\"touched_pages_per_request\":null,\"kept_pages_per_request\":null,"
-		"\"survival\":[],\"sample_ratio\":null},"
+		"\"kept_bytes_per_request\":null,\"kept_bytes_per_1000_requests\":null,"
+		"\"survival\":[],\"half_life_s\":null,\"half_life_over_s\":null,"
+		"\"sample_ratio\":null},\"attribution\":{\"exclusive\":null,"
+		"\"overlapping\":null,\"background\":null,\"exclusive_ratio\":null,"
+		"\"overlapping_ratio\":null,\"background_ratio\":null,"
+		"\"followed_pages\":null,\"hint\":null},"
+		"\"background\":{\"touched_pages\":null,\"kept_pages\":null},"
+		"\"growth\":{\"requests_bytes\":null,\"background_bytes\":null,"
+		"\"earlier_bytes\":null,\"files_bytes\":null,\"unexplained_bytes\":null,"
+		"\"error_bytes\":null},"
 		"\"routes\":[],"
 		"\"heap\":{\"live_bytes\":null,\"cached_bytes\":null,\"held_free_bytes\":null,"
 		"\"trimmable_bytes\":null,\"top_bytes\":null,\"page_pinned_bytes\":null,"
@@ -203,7 +247,7 @@ static void times_are_utc_with_milliseconds(void **state)
 
 static void any_bytes_become_valid_text(void **state)
 {
-	const struct report_route route = {"GET /\x1b[2J\"\\\n\xf0\x9f\x98", 1};
+	const struct report_route route = {.text = "GET /\x1b[2J\"\\\n\xf0\x9f\x98", .requests = 1};
 	struct report_process process = {
 		.comm = "a\xff\xc3\xa9\x01",
 		.exe = "/usr/bin/\xed\xa0\x80",
@@ -232,7 +276,8 @@ static void any_bytes_become_valid_text(void **state)
 
 static void routes_keep_their_order(void **state)
 {
-	const struct report_route routes[] = {{"GET /b", 5}, {"GET /a", 3}, {"other", 7}};
+	const struct report_route routes[] = {{.text = "GET /b", .requests = 5},
+		{.text = "GET /a", .requests = 3}, {.text = "other", .requests = 7}};
 	struct report_process process = {.comm = "", .routes = routes, .route_count = 3};
 	struct report report = empty_report;
 	json_t *root;
@@ -243,15 +288,185 @@ static void routes_keep_their_order(void **state)
 	assert_int_equal(json_array_size(at(root, "processes/0/routes")), 3);
 	assert_text(root, "processes/0/routes/0/route", "GET /b");
 	assert_int_equal(integer(root, "processes/0/routes/0/requests"), 5);
-	assert_true(json_is_null(at(root, "processes/0/routes/0/touched_pages")));
-	assert_true(json_is_null(at(root, "processes/0/routes/0/kept_pages")));
 	assert_text(root, "processes/0/routes/2/route", "other");
+	json_decref(root);
+}
+
+static const struct report_retention known_retention = {
+	.touched = {3072, 3000, 3100},
+	.kept = {2500, 2400, 2600},
+	.swapped_pages = 7,
+	.lazyfree_pages = 11,
+	.survival =
+		{
+			{1000, 980, 0.98, 0.97, 0.99},
+			{900, 300, 1 / 3.0, 0.25, 0.5},
+			{0, 0, NAN, NAN, NAN},
+			{0, 0, NAN, NAN, NAN},
+			{0, 0, NAN, NAN, NAN},
+		},
+	.half_life_s = 11.23456789,
+	.half_life_over_s = NAN,
+	.touched_pages_per_request = 4.2,
+	.kept_pages_per_request = 0.000012345678,
+	.growth_bytes = -4096,
+};
+
+/* The parts of pages as text, to be read: the order of the keys, and digits that mean something. */
+static void pages_are_all_there(void **state)
+{
+	const struct report_route route = {
+		.text = "GET /", .requests = 5, .retention = known_retention};
+	struct report_process process = {
+		.comm = "nginx",
+		.page_bytes = 4096,
+		.retention = known_retention,
+		.attribution =
+			{
+				.exclusive = 2857,
+				.overlapping = 61,
+				.background = 154,
+				.exclusive_ratio = 0.93,
+				.overlapping_ratio = 0.02,
+				.background_ratio = 0.05,
+				.followed_pages = 2,
+				.copied_pages = 3,
+				.kernel_pages = 5,
+				.huge_pages = 512,
+				.background_kept_pages = 150,
+				.hint = "work is handed to other threads",
+			},
+		.growth = {10, -20, 30, -40, 50, 60},
+		.sample_ratio = 1 / 65536.0,
+		.routes = &route,
+		.route_count = 1,
+	};
+	struct report report = empty_report;
+	const char *curve = "\"survival\":[{\"age_s\":1,\"ratio\":0.98,\"low\":0.97,\"high\":0.99,"
+			    "\"touched_pages\":1000,\"kept_pages\":980},"
+			    "{\"age_s\":10,\"ratio\":0.333333,\"low\":0.25,\"high\":0.5,"
+			    "\"touched_pages\":900,\"kept_pages\":300},"
+			    "{\"age_s\":60,\"ratio\":null,\"low\":null,\"high\":null,"
+			    "\"touched_pages\":0,\"kept_pages\":0},"
+			    "{\"age_s\":600,\"ratio\":null,\"low\":null,\"high\":null,"
+			    "\"touched_pages\":0,\"kept_pages\":0},"
+			    "{\"age_s\":3600,\"ratio\":null,\"low\":null,\"high\":null,"
+			    "\"touched_pages\":0,\"kept_pages\":0}],"
+			    "\"half_life_s\":11.2346,\"half_life_over_s\":null";
+	char expected[4096];
+	char *text;
+	const char *part;
+
+	report.detail = "pages";
+	report.routes = true;
+	report.processes = &process;
+	report.process_count = 1;
+	text = render(&report);
+	(void)snprintf(expected, sizeof(expected),
+		"\"retention\":{\"touched_pages\":3072,\"touched_pages_low\":3000,"
+		"\"touched_pages_high\":3100,\"kept_pages\":2500,\"kept_pages_low\":2400,"
+		"\"kept_pages_high\":2600,\"swapped_pages\":7,\"lazyfree_pages\":11,"
+		"\"copied_pages\":3,\"kernel_pages\":5,\"huge_pages\":512,"
+		"\"touched_pages_per_request\":4.2,\"kept_pages_per_request\":1.23457e-5,"
+		"\"kept_bytes_per_request\":0.0505679,"
+		"\"kept_bytes_per_1000_requests\":50.5679,%s,\"sample_ratio\":1.52588e-5},"
+		"\"attribution\":{\"exclusive\":2857,\"overlapping\":61,\"background\":154,"
+		"\"exclusive_ratio\":0.93,\"overlapping_ratio\":0.02,"
+		"\"background_ratio\":0.05,\"followed_pages\":2,"
+		"\"hint\":\"work is handed to other threads\"},"
+		"\"background\":{\"touched_pages\":154,\"kept_pages\":150},"
+		"\"growth\":{\"requests_bytes\":10,\"background_bytes\":-20,"
+		"\"earlier_bytes\":30,\"files_bytes\":-40,\"unexplained_bytes\":50,"
+		"\"error_bytes\":60},\"routes\":[{\"route\":\"GET /\",\"requests\":5,"
+		"\"touched_pages\":3072,\"touched_pages_low\":3000,"
+		"\"touched_pages_high\":3100,\"kept_pages\":2500,\"kept_pages_low\":2400,"
+		"\"kept_pages_high\":2600,\"swapped_pages\":7,\"lazyfree_pages\":11,"
+		"\"touched_pages_per_request\":4.2,\"kept_pages_per_request\":1.23457e-5,"
+		"\"growth_bytes\":-4096,%s}],",
+		curve, curve);
+	part = strstr(text, "\"retention\"");
+	assert_non_null(part);
+	if (strncmp(part, expected, strlen(expected)) != 0)
+		fail_msg("got\n%s\nexpected\n%s", part, expected);
+	free(text);
+}
+
+static void the_curve_is_empty_where_no_page_is_tracked(void **state)
+{
+	const char *const details[] = {"ledger", "requests"};
+	struct report_route route = {.text = "GET /", .requests = 5};
+	struct report_process process = {.comm = "", .routes = &route, .route_count = 1};
+	struct report report = empty_report;
+	json_t *root;
+
+	no_pages(&process);
+	report_retention_unknown(&route.retention);
+	report.processes = &process;
+	report.process_count = 1;
+	for (int i = 0; i < 2; i++) {
+		report.detail = details[i];
+		root = parse(&report);
+		assert_int_equal(json_array_size(at(root, "processes/0/retention/survival")), 0);
+		assert_true(json_is_null(at(root, "processes/0/retention/sample_ratio")));
+		assert_true(json_is_null(at(root, "processes/0/growth/files_bytes")));
+		assert_int_equal(json_array_size(at(root, "processes/0/routes/0/survival")), 0);
+		assert_true(json_is_null(at(root, "processes/0/routes/0/kept_pages")));
+		assert_true(json_is_null(at(root, "processes/0/routes/0/growth_bytes")));
+		json_decref(root);
+	}
+	/* At `pages`, of a process whose pages cannot be read. */
+	report.detail = "pages";
+	root = parse(&report);
+	assert_int_equal(json_array_size(at(root, "processes/0/retention/survival")), 5);
+	assert_int_equal(integer(root, "processes/0/retention/survival/4/age_s"), 3600);
+	assert_true(json_is_null(at(root, "processes/0/retention/survival/4/ratio")));
+	assert_true(json_is_null(at(root, "processes/0/retention/survival/4/kept_pages")));
+	json_decref(root);
+}
+
+/* What cannot be is null; what only is unlikely is written. */
+static void real_numbers_that_cannot_be(void **state)
+{
+	const double impossible[] = {NAN, INFINITY, -INFINITY, -1};
+	struct report_route route = {.text = "GET /"};
+	struct report_process process = {
+		.comm = "", .page_bytes = UINT64_MAX, .routes = &route, .route_count = 1};
+	struct report report = empty_report;
+	json_t *root;
+
+	report.detail = "pages";
+	report.processes = &process;
+	report.process_count = 1;
+	for (int i = 0; i < 4; i++) {
+		process.retention.half_life_s = impossible[i];
+		process.retention.kept_pages_per_request = impossible[i];
+		process.retention.survival[0].ratio = impossible[i];
+		process.attribution.exclusive_ratio = impossible[i];
+		process.sample_ratio = impossible[i];
+		route.retention = process.retention;
+		root = parse(&report);
+		assert_true(json_is_null(at(root, "processes/0/retention/half_life_s")));
+		assert_true(json_is_null(at(root, "processes/0/retention/sample_ratio")));
+		assert_true(json_is_null(at(root, "processes/0/retention/survival/0/ratio")));
+		assert_true(json_is_null(at(root, "processes/0/retention/kept_bytes_per_request")));
+		assert_true(json_is_null(at(root, "processes/0/attribution/exclusive_ratio")));
+		assert_true(json_is_null(at(root, "processes/0/routes/0/half_life_s")));
+		assert_true(json_is_null(at(root, "processes/0/routes/0/survival/0/ratio")));
+		json_decref(root);
+	}
+	process.retention.half_life_s = 1e300;
+	process.retention.half_life_over_s = DBL_MAX;
+	process.retention.survival[0].ratio = 5e-324;
+	root = parse(&report);
+	assert_true(json_real_value(at(root, "processes/0/retention/half_life_s")) == 1e300);
+	assert_true(json_real_value(at(root, "processes/0/retention/half_life_over_s")) > 1e308);
+	assert_true(json_real_value(at(root, "processes/0/retention/survival/0/ratio")) > 0);
 	json_decref(root);
 }
 
 static void great_and_unknown_numbers(void **state)
 {
-	const struct report_route route = {"-", UINT64_MAX - 1};
+	const struct report_route route = {.text = "-", .requests = UINT64_MAX - 1};
 	struct report_process process = {
 		.key = {.tgid = UINT32_MAX, .start_ns = (uint64_t)INT64_MAX + 1},
 		.comm = "",
@@ -372,6 +587,9 @@ int main(void)
 		cmocka_unit_test(times_are_utc_with_milliseconds),
 		cmocka_unit_test(any_bytes_become_valid_text),
 		cmocka_unit_test(routes_keep_their_order),
+		cmocka_unit_test(pages_are_all_there),
+		cmocka_unit_test(the_curve_is_empty_where_no_page_is_tracked),
+		cmocka_unit_test(real_numbers_that_cannot_be),
 		cmocka_unit_test(great_and_unknown_numbers),
 		cmocka_unit_test(an_exited_process_is_marked),
 		cmocka_unit_test(all_of_two_thousand_processes_are_there),

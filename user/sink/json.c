@@ -3,9 +3,9 @@
  * The JSON sink: `pagestay.report/1`, one object a line, one line a report (docs/JSON.md).
  *
  * Every key of the contract is in every line; what is not known is null. A process's numbers come
- * from the field table alone. A line is put together in memory, one process's tree at a time so
- * that thousands of processes need no more than their text, and goes out in one write. Used through
- * `struct sink` by the app.
+ * from the field table; routes, which it does not hold, are written here. A line is put together in
+ * memory, one process's tree at a time so that thousands of processes need no more than their text,
+ * and goes out in one write. Used through `struct sink` by the app.
  */
 #include "pagestay/sink/sink.h"
 
@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -23,7 +24,7 @@
 /* 15 significant digits: milliseconds of any interval, and no digits of binary rounding. */
 #define DUMP_FLAGS (JSON_COMPACT | JSON_REAL_PRECISION(15))
 
-/* A part of the contract that needs page records, the allocator's name or the heap's walk. */
+/* A part of the contract that needs the allocator's name or the heap's walk. */
 struct unknown_part {
 	const char *key;
 	json_t *value;
@@ -31,7 +32,6 @@ struct unknown_part {
 
 enum {
 	PART_ALLOCATOR,
-	PART_RETENTION,
 	PART_HEAP,
 	PART_VERDICT,
 	PARTS,
@@ -40,7 +40,8 @@ enum {
 struct sink_json {
 	struct sink sink;
 	FILE *out;
-	int error; /* the first one */
+	int error;  /* the first one */
+	bool pages; /* the report under way is of the detail level that tracks pages */
 	struct unknown_part unknown[PARTS];
 };
 
@@ -50,6 +51,26 @@ static json_t *json_number(uint64_t value)
 	if (value == REPORT_UNKNOWN)
 		return json_null();
 	return json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value);
+}
+
+static json_t *json_change(int64_t value)
+{
+	return value == REPORT_DELTA_UNKNOWN ? json_null() : json_integer(value);
+}
+
+/*
+ * Six significant digits: more would be noise, of estimates and of binary rounding. Printed and
+ * read again in the same locale. JSON has neither NAN nor infinities, and a report no negative
+ * ones.
+ */
+static json_t *json_real_number(double value)
+{
+	char digits[32];
+
+	if (!isfinite(value) || value < 0)
+		return json_null();
+	(void)snprintf(digits, sizeof(digits), "%.6g", value);
+	return json_real(strtod(digits, NULL));
 }
 
 /* Any bytes as a string; NULL is null. */
@@ -92,34 +113,116 @@ static int set_path(json_t *object, const char *path, json_t *value)
 	return json_object_set_new(object, path, value);
 }
 
-static int set_fields(json_t *object, const struct report_process *process)
+/* The curve, age by age; empty below the detail level that tracks pages. */
+static json_t *json_survival(
+	const struct sink_json *json, const struct report_survival survival[REPORT_AGES])
 {
+	json_t *ages = json_array();
+
+	for (int i = 0; json->pages && i < REPORT_AGES; i++) {
+		json_t *age = json_object();
+		int failed = 0;
+
+		failed |= json_object_set_new(age, "age_s", json_integer(report_ages_s[i]));
+		failed |= json_object_set_new(age, "ratio", json_real_number(survival[i].ratio));
+		failed |= json_object_set_new(age, "low", json_real_number(survival[i].low));
+		failed |= json_object_set_new(age, "high", json_real_number(survival[i].high));
+		failed |= json_object_set_new(
+			age, "touched_pages", json_number(survival[i].touched_pages));
+		failed |=
+			json_object_set_new(age, "kept_pages", json_number(survival[i].kept_pages));
+		if (json_array_append_new(ages, age) || failed) {
+			json_decref(ages);
+			return NULL;
+		}
+	}
+	return ages;
+}
+
+static json_t *json_field(const struct field *field, const struct report_process *process)
+{
+	int64_t value;
+	double real;
+
+	if (field->get_real)
+		return field->get_real(process, field->argument, &real) ? json_real_number(real)
+									: json_null();
+	return field->get(process, field->argument, &value) ? json_integer(value) : json_null();
+}
+
+/* All numbers, and what is none but has its place among them. */
+static int set_fields(
+	json_t *object, const struct sink_json *json, const struct report_process *process)
+{
+	const struct field *behind_survival = report_field("retention.half_life_s");
 	int failed = 0;
 
 	for (size_t i = 0; i < report_field_count; i++) {
 		const struct field *field = &report_fields[i];
-		int64_t value;
-		bool known = field->get(process, field->argument, &value);
 
-		failed |= set_path(object, field->name, known ? json_integer(value) : json_null());
+		if (field == behind_survival)
+			failed |= set_path(object, "retention.survival",
+				json_survival(json, process->retention.survival));
+		failed |= set_path(object, field->name, json_field(field, process));
+	}
+	failed |= set_path(object, "attribution.hint", json_text(process->attribution.hint));
+	return failed;
+}
+
+static int set_pages(json_t *object, const char *key, const struct report_pages *pages)
+{
+	const struct {
+		const char *suffix;
+		uint64_t value;
+	} parts[] = {{"", pages->value}, {"_low", pages->low}, {"_high", pages->high}};
+	int failed = 0;
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		char name[32];
+
+		(void)snprintf(name, sizeof(name), "%s%s", key, parts[i].suffix);
+		failed |= json_object_set_new(object, name, json_number(parts[i].value));
 	}
 	return failed;
 }
 
-static json_t *json_routes(const struct report_process *process)
+static json_t *json_route(const struct sink_json *json, const struct report_route *route)
+{
+	const struct report_retention *retention = &route->retention;
+	json_t *object = json_object();
+	int failed = 0;
+
+	failed |= json_object_set_new(object, "route", json_text(route->text));
+	failed |= json_object_set_new(object, "requests", json_number(route->requests));
+	failed |= set_pages(object, "touched_pages", &retention->touched);
+	failed |= set_pages(object, "kept_pages", &retention->kept);
+	failed |=
+		json_object_set_new(object, "swapped_pages", json_number(retention->swapped_pages));
+	failed |= json_object_set_new(
+		object, "lazyfree_pages", json_number(retention->lazyfree_pages));
+	failed |= json_object_set_new(object, "touched_pages_per_request",
+		json_real_number(retention->touched_pages_per_request));
+	failed |= json_object_set_new(object, "kept_pages_per_request",
+		json_real_number(retention->kept_pages_per_request));
+	failed |= json_object_set_new(object, "growth_bytes", json_change(retention->growth_bytes));
+	failed |= json_object_set_new(object, "survival", json_survival(json, retention->survival));
+	failed |= json_object_set_new(
+		object, "half_life_s", json_real_number(retention->half_life_s));
+	failed |= json_object_set_new(
+		object, "half_life_over_s", json_real_number(retention->half_life_over_s));
+	if (failed) {
+		json_decref(object);
+		return NULL;
+	}
+	return object;
+}
+
+static json_t *json_routes(const struct sink_json *json, const struct report_process *process)
 {
 	json_t *routes = json_array();
 
 	for (size_t i = 0; i < process->route_count; i++) {
-		const struct report_route *route = &process->routes[i];
-		json_t *object = json_object();
-		int failed = 0;
-
-		failed |= json_object_set_new(object, "route", json_text(route->text));
-		failed |= json_object_set_new(object, "requests", json_number(route->requests));
-		failed |= json_object_set_new(object, "touched_pages", json_null());
-		failed |= json_object_set_new(object, "kept_pages", json_null());
-		if (json_array_append_new(routes, object) || failed) {
+		if (json_array_append_new(routes, json_route(json, &process->routes[i]))) {
 			json_decref(routes);
 			return NULL;
 		}
@@ -145,9 +248,8 @@ static json_t *json_process(const struct sink_json *json, const struct report_pr
 	failed |= json_object_set_new(object, "container", json_null());
 	failed |= set_unknown(object, json, PART_ALLOCATOR);
 	failed |= json_object_set_new(object, "exited", json_boolean(process->exited));
-	failed |= set_fields(object, process);
-	failed |= set_unknown(object, json, PART_RETENTION);
-	failed |= json_object_set_new(object, "routes", json_routes(process));
+	failed |= set_fields(object, json, process);
+	failed |= json_object_set_new(object, "routes", json_routes(json, process));
 	failed |= set_unknown(object, json, PART_HEAP);
 	failed |= set_unknown(object, json, PART_VERDICT);
 	if (failed) {
@@ -208,6 +310,7 @@ static json_t *json_head(const struct report *report)
 	failed |= json_object_set_new(head, "complete", json_boolean(report->complete));
 	failed |= set_path(head, "lost.events", json_number(report->lost[PS_LOST_EVENTS]));
 	failed |= set_path(head, "lost.map_full", json_number(report->lost[PS_LOST_MAP_FULL]));
+	failed |= set_path(head, "lost.pages", json_number(report->lost[PS_LOST_PAGES]));
 	failed |= json_object_set_new(head, "notes", json_notes(report));
 	failed |= set_path(head, "self.rss_bytes", json_number(report->self_rss_bytes));
 	failed |= set_path(head, "self.cpu_ns", json_number(report->self_cpu_ns));
@@ -259,8 +362,10 @@ static int json_report(const struct sink_json *json, const struct report *report
 static int json_write(struct sink *sink, const struct report *report)
 {
 	struct sink_json *json = (struct sink_json *)sink;
-	int error = json_report(json, report);
+	int error;
 
+	json->pages = sink_shows_pages(report);
+	error = json_report(json, report);
 	if (!json->error)
 		json->error = error;
 	return error;
@@ -295,10 +400,6 @@ static bool make_unknown(struct unknown_part unknown[PARTS])
 	unknown[PART_ALLOCATOR].key = "allocator";
 	unknown[PART_ALLOCATOR].value =
 		json_pack("{s:s, s:n, s:n}", "name", "unknown", "version", "evidence");
-	unknown[PART_RETENTION].key = "retention";
-	unknown[PART_RETENTION].value = json_pack("{s:n, s:n, s:n, s:n, s:[], s:n}",
-		"touched_pages", "kept_pages", "touched_pages_per_request",
-		"kept_pages_per_request", "survival", "sample_ratio");
 	unknown[PART_HEAP].key = "heap";
 	unknown[PART_HEAP].value = json_pack("{s:n, s:n, s:n, s:n, s:n, s:n, s:n, s:n, s:n, s:[]}",
 		"live_bytes", "cached_bytes", "held_free_bytes", "trimmable_bytes", "top_bytes",

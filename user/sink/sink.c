@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Owns nothing: what all sinks do alike when they write to a stream. Called by sinks only.
+ * Owns nothing: what all sinks do alike. Called by sinks only.
  */
 #include "pagestay/sink/sink.h"
 
 #include <errno.h>
+#include <string.h>
 
 int sink_put(FILE *out, const char *bytes, size_t length)
 {
@@ -12,4 +13,9 @@ int sink_put(FILE *out, const char *bytes, size_t length)
 	if (fwrite(bytes, 1, length, out) == length && fflush(out) == 0)
 		return 0;
 	return errno ? -errno : -EIO;
+}
+
+bool sink_shows_pages(const struct report *report)
+{
+	return strcmp(report->detail, "pages") == 0;
 }

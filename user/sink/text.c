@@ -5,56 +5,23 @@
  * A line is never wider than the terminal and holds printable ASCII only. Each column has a width
  * that no number exceeds, so every table is straight; what does not fit is cut and marked with `~`.
  * Below the table stands only what changes how it is to be read. A report is put together in memory
- * and goes out in one write. Used through `struct sink` by the app.
+ * and goes out in one write. What is shown of pages is in text_pages.c. Used through `struct sink`
+ * by the app.
  */
-#include "pagestay/sink/sink.h"
+#include "text_sink.h"
 
 #include "pagestay/base/cleanup.h"
 #include "pagestay/base/text.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <string.h>
 #include <time.h>
 
 #define NS_PER_S 1000000000ull
 
-#define MIN_COLUMNS 80
-#define MAX_COLUMNS 1024
-
-#define PID_COLUMNS         7 /* 4194304, the kernel's greatest */
 #define COMM_COLUMNS        15
 #define COMM_COLUMNS_WIDE   32
-#define NAME_INDENT_COLUMNS (PID_COLUMNS + 1)
 #define ROUTE_COUNT_COLUMNS 6
-#define CELL_BYTES          16 /* what text_bytes and text_count need */
-
-struct sink_text {
-	struct sink sink;
-	FILE *out;
-	int columns;
-	int comm_columns;
-	size_t top;
-	bool begun; /* the first report was written */
-	int error;  /* the first one */
-};
-
-/* Lines */
-
-/* A line of printable ASCII, cut to the terminal's width. */
-__attribute__((format(printf, 3, 4))) static void put_line(
-	const struct sink_text *text, FILE *page, const char *format, ...)
-{
-	char line[MAX_COLUMNS + 2];
-	va_list arguments;
-
-	va_start(arguments, format);
-	(void)vsnprintf(line, sizeof(line), format, arguments);
-	va_end(arguments);
-	if (strlen(line) > (size_t)text->columns)
-		memcpy(line + text->columns - 1, "~", 2);
-	(void)fprintf(page, "%s\n", line);
-}
 
 /* Any bytes as words over as many lines as they need, the further ones below the first's words. */
 static void put_words(
@@ -81,28 +48,7 @@ static void put_words(
 	} while (*rest);
 }
 
-/* Cells: the text of one number, `-` when it is not known */
-
-static void cell_unknown(char out[CELL_BYTES])
-{
-	memcpy(out, "-", 2);
-}
-
-static void cell_bytes(uint64_t bytes, char out[CELL_BYTES])
-{
-	if (bytes == REPORT_UNKNOWN)
-		cell_unknown(out);
-	else
-		text_bytes(bytes, out);
-}
-
-static void cell_count(uint64_t count, char out[CELL_BYTES])
-{
-	if (count == REPORT_UNKNOWN)
-		cell_unknown(out);
-	else
-		text_count(count, out);
-}
+/* Cells of the table */
 
 static void cell_rss(const struct report_process *process, char out[CELL_BYTES])
 {
@@ -112,25 +58,10 @@ static void cell_rss(const struct report_process *process, char out[CELL_BYTES])
 /* An exited process has no change of memory to show, and this is where the eye looks first. */
 static void cell_rss_delta(const struct report_process *process, char out[CELL_BYTES])
 {
-	int64_t delta = process->rss_delta_bytes;
-
 	if (process->exited)
 		memcpy(out, "exited", 7);
-	else if (delta == REPORT_DELTA_UNKNOWN)
-		cell_unknown(out);
-	else if (delta == 0)
-		memcpy(out, "0", 2);
-	else {
-		char size[CELL_BYTES];
-
-		text_bytes(delta < 0 ? -(uint64_t)delta : (uint64_t)delta, size);
-		(void)snprintf(out, CELL_BYTES, "%c%.5s", delta < 0 ? '-' : '+', size);
-	}
-}
-
-static bool is_some(uint64_t count)
-{
-	return count != 0 && count != REPORT_UNKNOWN;
+	else
+		cell_change(process->rss_delta_bytes, out);
 }
 
 static bool requests_are_estimated(const struct report_process *process)
@@ -175,17 +106,11 @@ static void cell_faults_per_request(const struct report_process *process, char o
 	uint64_t alone = process->counters[PS_FAULTS_IN_REQUESTS];
 	uint64_t overlapping = process->counters[PS_FAULTS_OVERLAPPING];
 	uint64_t requests = process->counters[PS_REQUESTS];
-	double ratio;
 
-	if (alone == REPORT_UNKNOWN || overlapping == REPORT_UNKNOWN || !is_some(requests)) {
+	if (alone == REPORT_UNKNOWN || overlapping == REPORT_UNKNOWN || !is_some(requests))
 		cell_unknown(out);
-		return;
-	}
-	ratio = ((double)alone + (double)overlapping) / (double)requests;
-	if (ratio < 999.95)
-		(void)snprintf(out, CELL_BYTES, "%.1f", ratio);
 	else
-		text_count(ratio < 1.8e19 ? (uint64_t)(ratio + 0.5) : UINT64_MAX, out);
+		cell_average(((double)alone + (double)overlapping) / (double)requests, out);
 }
 
 /*
@@ -247,9 +172,10 @@ static void put_process(
 }
 
 static void put_routes(
-	const struct sink_text *text, FILE *page, const struct report_process *process)
+	const struct sink_text *text, FILE *page, bool pages, const struct report_process *process)
 {
-	size_t width = text->columns - NAME_INDENT_COLUMNS - ROUTE_COUNT_COLUMNS - 2;
+	size_t width = text->columns - NAME_INDENT_COLUMNS - ROUTE_COUNT_COLUMNS - 2 -
+		       (pages ? ROUTE_PAGES_COLUMNS : 0);
 
 	for (size_t i = 0; i < process->route_count; i++) {
 		const struct report_route *route = &process->routes[i];
@@ -257,9 +183,11 @@ static void put_routes(
 		char name[MAX_COLUMNS];
 
 		cell_count(route->requests, count);
+		(void)fprintf(page, "%*s%*s", NAME_INDENT_COLUMNS, "", ROUTE_COUNT_COLUMNS, count);
+		if (pages)
+			text_put_route_pages(page, route, process);
 		text_for_terminal(route->text, strlen(route->text), width, name, sizeof(name));
-		(void)fprintf(page, "%*s%*s  %s\n", NAME_INDENT_COLUMNS, "", ROUTE_COUNT_COLUMNS,
-			count, name);
+		(void)fprintf(page, "  %s\n", name);
 	}
 }
 
@@ -285,13 +213,16 @@ static void add_delta(int64_t *sum, int64_t value)
 		*sum = value < 0 ? -INT64_MAX : INT64_MAX;
 }
 
-/* The members that the table shows. */
+/* The members that the table and the footer show. */
 static struct report_process sum_of(const struct report_process *processes, size_t count)
 {
 	struct report_process sum = {
 		.open = REPORT_UNKNOWN,
 		.rss_bytes = REPORT_UNKNOWN,
 		.rss_delta_bytes = REPORT_DELTA_UNKNOWN,
+		.attribution.exclusive = REPORT_UNKNOWN,
+		.attribution.overlapping = REPORT_UNKNOWN,
+		.attribution.background = REPORT_UNKNOWN,
 	};
 
 	memset(sum.counters, 0xff, sizeof(sum.counters)); /* REPORT_UNKNOWN */
@@ -301,6 +232,9 @@ static struct report_process sum_of(const struct report_process *processes, size
 		add(&sum.open, processes[i].open);
 		add(&sum.rss_bytes, processes[i].rss_bytes);
 		add_delta(&sum.rss_delta_bytes, processes[i].rss_delta_bytes);
+		add(&sum.attribution.exclusive, processes[i].attribution.exclusive);
+		add(&sum.attribution.overlapping, processes[i].attribution.overlapping);
+		add(&sum.attribution.background, processes[i].attribution.background);
 	}
 	return sum;
 }
@@ -357,40 +291,101 @@ static void put_header(const struct sink_text *text, FILE *page, const struct re
 		(double)report->interval_ns / NS_PER_S, source, host);
 	if (length + strlen(self) > (size_t)text->columns)
 		self[0] = '\0';
-	put_line(text, page, "%s%s", line, self);
+	text_put_line(text, page, "%s%s", line, self);
+}
+
+static size_t shown_rows(const struct sink_text *text, const struct report *report)
+{
+	if (text->top && report->process_count > text->top)
+		return text->top;
+	return report->process_count;
+}
+
+static bool has_routes(const struct report *report, size_t shown)
+{
+	for (size_t i = 0; report->routes && i < shown; i++) {
+		if (report->processes[i].route_count)
+			return true;
+	}
+	return false;
 }
 
 static void put_table(const struct sink_text *text, FILE *page, const struct report *report)
 {
-	size_t shown = report->process_count;
+	size_t shown = shown_rows(text, report);
+	bool pages = sink_shows_pages(report);
 
-	if (text->top && shown > text->top)
-		shown = text->top;
 	put_titles(text, page);
+	if (pages && has_routes(report, shown))
+		text_put_route_titles(page);
 	for (size_t i = 0; i < shown; i++) {
 		put_process(text, page, &report->processes[i]);
+		if (pages)
+			text_put_pages(text, page, &report->processes[i]);
 		if (report->routes)
-			put_routes(text, page, &report->processes[i]);
+			put_routes(text, page, pages, &report->processes[i]);
 	}
 	if (shown < report->process_count)
 		put_rest(text, page, report->processes + shown, report->process_count - shown);
 	if (!report->process_count)
-		put_line(text, page, "%*sno process in this interval", NAME_INDENT_COLUMNS, "");
+		text_put_line(
+			text, page, "%*sno process in this interval", NAME_INDENT_COLUMNS, "");
+}
+
+static bool has_hint(const struct report_process *process, const char *hint)
+{
+	return process->attribution.hint && strcmp(process->attribution.hint, hint) == 0;
+}
+
+/* One line a sentence, however many processes it is about. */
+static void put_hints(const struct sink_text *text, FILE *page, const struct report *report)
+{
+	size_t shown = shown_rows(text, report);
+
+	for (size_t i = 0; i < shown; i++) {
+		const char *hint = report->processes[i].attribution.hint;
+		char sentence[MAX_COLUMNS];
+		char more[CELL_BYTES];
+		size_t first = 0;
+		size_t others = 0;
+
+		if (!hint)
+			continue;
+		while (!has_hint(&report->processes[first], hint))
+			first++;
+		if (first < i)
+			continue;
+		for (size_t j = i + 1; j < shown; j++)
+			others += has_hint(&report->processes[j], hint);
+		text_count(others, more);
+		(void)snprintf(sentence, sizeof(sentence), "%u%s%s%s: %s",
+			report->processes[i].key.tgid, others ? " and " : "", others ? more : "",
+			others ? " more" : "", hint);
+		put_words(text, page, "hint: ", sentence);
+	}
 }
 
 static void put_losses(const struct sink_text *text, FILE *page, const struct report *report)
 {
 	char records[CELL_BYTES];
 	char entries[CELL_BYTES];
+	bool lost = false;
 
+	for (int i = 0; i < PS_LOSSES; i++)
+		lost |= report->lost[i] != 0;
 	text_count(report->lost[PS_LOST_EVENTS], records);
 	text_count(report->lost[PS_LOST_MAP_FULL], entries);
 	if (report->lost[PS_LOST_EVENTS] || report->lost[PS_LOST_MAP_FULL])
-		put_line(text, page,
+		text_put_line(text, page,
 			"LOST: %s records, %s map entries: the counts above are too low", records,
 			entries);
-	else if (!report->complete)
-		put_line(text, page,
+	if (report->lost[PS_LOST_PAGES]) {
+		text_count(report->lost[PS_LOST_PAGES], records);
+		text_put_line(
+			text, page, "LOST: %s page records: the figures above lack pages", records);
+	}
+	if (!lost && !report->complete)
+		text_put_line(text, page,
 			"INCOMPLETE: the recording is damaged: the counts above may be too low");
 }
 
@@ -401,29 +396,35 @@ static void put_estimates(const struct sink_text *text, FILE *page, const struct
 
 	if (is_some(sum.counters[PS_REQUESTS_MERGED])) {
 		text_count(sum.counters[PS_REQUESTS_MERGED], count);
-		put_line(text, page, "~ %s of REQS hold several requests each: pipelined or HTTP/2",
-			count);
+		text_put_line(text, page,
+			"~ %s of REQS hold several requests each: pipelined or HTTP/2", count);
 	}
 	if (is_some(sum.counters[PS_REQUESTS_ENCRYPTED])) {
 		text_count(sum.counters[PS_REQUESTS_ENCRYPTED], count);
-		put_line(text, page, "~ %s of REQS are estimates: their connections are encrypted",
-			count);
+		text_put_line(text, page,
+			"~ %s of REQS are estimates: their connections are encrypted", count);
 	}
 	if (is_some(sum.counters[PS_REQUESTS_HANDED_OFF])) {
 		text_count(sum.counters[PS_REQUESTS_HANDED_OFF], count);
-		put_line(text, page,
+		text_put_line(text, page,
 			"%s of REQS were answered by another thread: FLT/RQ lacks some faults",
 			count);
 	}
+	if (sink_shows_pages(report))
+		text_put_sampling(text, page, report->processes, shown_rows(text, report));
+	else
+		text_put_shares(text, page, "page faults", &sum.attribution);
 }
 
 /* What does not change from report to report is told once. */
 static void put_legend(const struct sink_text *text, FILE *page, const struct report *report)
 {
-	put_line(text, page,
+	text_put_line(text, page,
 		"ASKED, RETURNED: address space, not RSS.  FLT/RQ: page faults per request.");
+	if (sink_shows_pages(report))
+		text_put_pages_legend(text, page);
 	if (report->routes)
-		put_line(text, page,
+		text_put_line(text, page,
 			"Route `-`: not plain HTTP/1.x.  Route `other`: all that are not listed.");
 	for (size_t i = 0; i < report->note_count; i++)
 		put_words(text, page, "note: ", report->notes[i]);
@@ -444,6 +445,7 @@ static int text_report(struct sink_text *text, const struct report *report)
 	put_table(text, page, report);
 	put_losses(text, page, report);
 	put_estimates(text, page, report);
+	put_hints(text, page, report);
 	if (!text->begun)
 		put_legend(text, page, report);
 	whole = !ferror(page);

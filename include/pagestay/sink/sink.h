@@ -34,6 +34,9 @@ struct sink *sink_json_new(const struct sink_options *options);
 /* For sinks: one fwrite of all bytes, and a flush. 0 or -errno. */
 int sink_put(FILE *out, const char *bytes, size_t length);
 
+/* For sinks: whether the report's detail level tracks pages. */
+bool sink_shows_pages(const struct report *report);
+
 /* Writes and flushes one report. 0 or -errno of the write (-EPIPE: the reader has gone). */
 static inline int sink_write(struct sink *sink, const struct report *report)
 {
