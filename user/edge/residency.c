@@ -94,6 +94,13 @@ struct mapping {
 	const char *name; /* in the buffer: until the next line is read */
 };
 
+/* What is looked up: pages [page, end) of one mapping, by and by. */
+struct range {
+	uint64_t page;
+	uint64_t end;
+	bool has_file; /* so that some pages may be the file's */
+};
+
 struct walk {
 	struct residency *residency;
 	const struct ps_proc_key *key;
@@ -275,6 +282,15 @@ static bool has_prefix(const char *text, const char *prefix)
 	return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
+/* Besides mappings of files, the kernel's own have pages that are not anonymous: `[vdso]`. */
+static bool has_file(const struct mapping *mapping)
+{
+	return mapping->inode != 0 ||
+	       (mapping->name[0] != '\0' && !has_prefix(mapping->name, "[heap]") &&
+		       !has_prefix(mapping->name, "[stack]") &&
+		       !has_prefix(mapping->name, "[anon:"));
+}
+
 static bool may_hold_anonymous(struct walk *walk, const struct mapping *mapping)
 {
 	const uint64_t bytes = (mapping->end - mapping->start) * walk->residency->page_bytes;
@@ -291,8 +307,8 @@ static bool may_hold_anonymous(struct walk *walk, const struct mapping *mapping)
 }
 
 /*
- * The two methods: each looks up [*page, end) from its start as far as one step goes, and moves
- * *page there.
+ * The two methods: each looks up the range from its start as far as one step goes, and moves the
+ * start there.
  */
 
 static int scan(const struct residency *residency, int fd, struct scan_arg *arg)
@@ -324,25 +340,28 @@ static int scan_populated(
 	return 0;
 }
 
-static int scan_step(struct walk *walk, uint64_t *page, uint64_t end)
+/* Whether a page is a file's costs more to tell than all the rest: the page itself is looked at. */
+static int scan_step(struct walk *walk, struct range *range)
 {
 	const struct residency *residency = walk->residency;
-	const uint64_t page_bytes = residency->page_bytes, end_address = end * page_bytes;
-	uint64_t start = *page * page_bytes;
+	const uint64_t page_bytes = residency->page_bytes;
+	const uint64_t end = range->end * page_bytes;
+	const uint64_t excluded = residency->scan_excluded & (range->has_file ? ~0ull : ~SCAN_FILE);
+	uint64_t start = range->page * page_bytes;
 	struct scan_arg arg;
 	int count, error;
 
 	/* A large mapping may be all but empty. */
-	if (end_address - start > STEP_BYTES) {
-		error = scan_populated(walk, start, end_address, &start);
+	if (end - start > STEP_BYTES) {
+		error = scan_populated(walk, start, end, &start);
 		if (error)
 			return error;
 	}
 	arg = (struct scan_arg){.start = start,
-		.end = end_address - start > STEP_BYTES ? start + STEP_BYTES : end_address,
+		.end = end - start > STEP_BYTES ? start + STEP_BYTES : end,
 		.vec_len = REGIONS,
-		.category_inverted = residency->scan_excluded,
-		.category_mask = residency->scan_excluded};
+		.category_inverted = excluded,
+		.category_mask = excluded};
 	count = arg.start < arg.end ? scan(residency, walk->pagemap_fd, &arg) : 0;
 	if (count < 0)
 		return count;
@@ -359,7 +378,7 @@ static int scan_step(struct walk *walk, uint64_t *page, uint64_t end)
 	 * A full vector may have ended the scan early. walk_end does not tell where: it is one of
 	 * the kernel's stops, not always its last (seen on 6.18).
 	 */
-	*page = (count == REGIONS ? residency->regions[count - 1].end : arg.end) / page_bytes;
+	range->page = (count == REGIONS ? residency->regions[count - 1].end : arg.end) / page_bytes;
 	return 0;
 }
 
@@ -390,11 +409,12 @@ static ssize_t read_entries(int fd, uint64_t page, uint64_t *entries, size_t cou
 	return got < 0 ? -errno : got / (ssize_t)sizeof(*entries);
 }
 
-static int pagemap_step(struct walk *walk, uint64_t *page, uint64_t end)
+static int pagemap_step(struct walk *walk, struct range *range)
 {
 	const struct residency *residency = walk->residency;
-	ssize_t count = read_entries(walk->pagemap_fd, *page, walk->residency->entries,
-		end - *page > ENTRIES ? ENTRIES : end - *page);
+	const uint64_t pages = range->end - range->page;
+	ssize_t count = read_entries(walk->pagemap_fd, range->page, walk->residency->entries,
+		pages > ENTRIES ? ENTRIES : pages);
 
 	if (count < 0)
 		return count;
@@ -404,12 +424,12 @@ static int pagemap_step(struct walk *walk, uint64_t *page, uint64_t end)
 
 		if (!is_anonymous(residency, entry))
 			continue;
-		error = run_add(walk, *page + i, 1, entry & ENTRY_SWAPPED);
+		error = run_add(walk, range->page + i, 1, entry & ENTRY_SWAPPED);
 		if (error)
 			return error;
 	}
 	/* Nothing at all: the memory is gone, which the end of the walk finds. */
-	*page = count > 0 ? *page + count : end;
+	range->page = count > 0 ? range->page + count : range->end;
 	return 0;
 }
 
@@ -428,27 +448,29 @@ static uint64_t now_ns(void)
 /* All of [from, end of the address space) that time allows. */
 static int walk_mappings(struct walk *walk, uint64_t from, uint64_t deadline_ns, uint64_t *ret_next)
 {
+	struct range range = {.page = from};
 	bool stepped = false;
 	struct mapping mapping;
-	uint64_t page = from;
 	int found;
 
 	while ((found = maps_next(walk, &mapping)) > 0) {
 		/* Mappings that change while maps is read may be told twice, in part. */
-		if (mapping.end <= page || !may_hold_anonymous(walk, &mapping))
+		if (mapping.end <= range.page || !may_hold_anonymous(walk, &mapping))
 			continue;
-		if (page < mapping.start)
-			page = mapping.start;
-		while (page < mapping.end) {
+		if (range.page < mapping.start)
+			range.page = mapping.start;
+		range.end = mapping.end;
+		range.has_file = has_file(&mapping);
+		while (range.page < range.end) {
 			int error;
 
 			if (stepped && now_ns() >= deadline_ns) {
-				*ret_next = page;
+				*ret_next = range.page;
 				return 0;
 			}
 			error = walk->residency->method == RESIDENCY_SCAN
-					? scan_step(walk, &page, mapping.end)
-					: pagemap_step(walk, &page, mapping.end);
+					? scan_step(walk, &range)
+					: pagemap_step(walk, &range);
 			if (error)
 				return error;
 			stepped = true;
