@@ -35,7 +35,7 @@ PLAIN_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) $(CFLAGS) -DPAGES
               -Iinclude -I$(B)/bpf $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 ALL_CFLAGS := $(PLAIN_CFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
 ALL_LDFLAGS := $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
-LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lJudy -lm
 # The observer must not do what it diagnoses. Sanitizers bring their own allocator.
 ALLOCATOR := $(if $(findstring address,$(SANITIZE)),,-ljemalloc)
 

@@ -31,6 +31,11 @@ const volatile bool cfg_all_servers __weak = 1; /* admit every server, not only 
 const volatile __u32 cfg_ports __weak = 0;      /* how many of cfg_port are set; 0: any port */
 const volatile __u16 cfg_port[PS_MAX_PORTS] __weak = {};
 const volatile bool cfg_routes __weak = 0;
+const volatile bool cfg_pages __weak = 0;
+
+/* Which thread groups have their pages tracked, by the low bits of their id: others leave early. */
+#define PAGED_BITS 65536
+__u64 paged[PAGED_BITS / 64] __weak = {};
 
 /* Counters of what was lost; read by userspace through the skeleton's .bss. */
 __u64 ps_lost[PS_LOSSES] __weak = {};
@@ -89,6 +94,20 @@ static __always_inline void record(const struct ps_proc_key *key, enum ps_record
 	bpf_ringbuf_submit(entry, BPF_RB_NO_WAKEUP);
 }
 
+static __always_inline void paged_set(__u32 tgid)
+{
+	__u32 bit = tgid % PAGED_BITS;
+
+	__sync_fetch_and_or(&paged[bit / 64], 1ull << bit % 64);
+}
+
+static __always_inline bool is_paged(__u32 tgid)
+{
+	__u32 bit = tgid % PAGED_BITS;
+
+	return paged[bit / 64] >> bit % 64 & 1;
+}
+
 /* The process of a task, counted from now on if it was not yet. */
 static __always_inline struct ps_proc *admit(struct task_struct *task)
 {
@@ -106,6 +125,8 @@ static __always_inline struct ps_proc *admit(struct task_struct *task)
 		lose(PS_LOST_MAP_FULL);
 		return NULL;
 	}
+	if (cfg_pages)
+		paged_set(key.tgid);
 	if (!proc->brk) {
 		proc->brk = BPF_CORE_READ(task, mm, brk);
 		BPF_CORE_READ_INTO(&proc->comm, task, group_leader, comm);

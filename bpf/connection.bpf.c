@@ -21,7 +21,7 @@ int BPF_PROG(ps_set_state, const struct sock *const_sk, const int before, const 
 	if (now == TCP_CLOSE || sk->sk_shutdown == SHUTDOWN_MASK) {
 		conn = connection_of(sk);
 		if (conn)
-			connection_ended(conn);
+			connection_ended(conn, false);
 	}
 	return 0;
 }

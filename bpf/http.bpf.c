@@ -173,6 +173,7 @@ __noinline int http_route_count(struct connection *conn, __u32 length)
 		if (i < length)
 			fresh.text[i] = conn->head[i];
 	key.hash = route_hash(&fresh);
+	conn->route = key.hash;
 	route = bpf_map_lookup_elem(&routes, &key);
 	if (!route) {
 		bpf_map_update_elem(&routes, &key, &fresh, BPF_NOEXIST);

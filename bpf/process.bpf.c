@@ -15,6 +15,12 @@ int BPF_PROG(ps_exec, struct task_struct *task)
 		return 0;
 	proc->brk = BPF_CORE_READ(task, mm, brk);
 	BPF_CORE_READ_INTO(&proc->comm, task, comm);
+	if (cfg_pages) {
+		struct ps_proc_key key = key_of(task);
+		struct ps_page page = {.kind = PS_PAGE_EXECED, .at_ns = bpf_ktime_get_ns()};
+
+		page_record(&key, &page);
+	}
 	return 0;
 }
 
@@ -23,14 +29,17 @@ int BPF_PROG(ps_exit, struct task_struct *task)
 {
 	struct ps_proc *proc = proc_of(task);
 	struct thread_key thread = thread_key_of(task);
-	struct ps_proc_key key;
+	struct ps_proc_key key = key_of(task);
+	struct thread *last;
 
 	if (!proc)
 		return 0;
+	last = cfg_pages ? bpf_map_lookup_elem(&threads, &thread) : NULL;
+	if (last)
+		tail_end(&key, &last->pages, thread.tid);
 	bpf_map_delete_elem(&threads, &thread);
 	if (task->signal->live.counter)
 		return 0;
-	key = key_of(task);
 	proc->flags |= PS_PROC_EXITED;
 	record(&key, PS_RECORD_EXITED);
 	return 0;

@@ -51,7 +51,7 @@ static __always_inline void unix_peer_received(struct sock *sk, int ret, int fla
 	if (ret > 0)
 		__sync_fetch_and_add(&conn->ahead, ret);
 	if (ret <= 0)
-		connection_ended(conn);
+		connection_ended(conn, false);
 	else if (conn->interim)
 		conn->interim = 0;
 	else
@@ -100,10 +100,15 @@ static __always_inline void window_open(
 {
 	if (conn->window == WINDOW_OPEN && same_thread(&conn->receiver, key))
 		return;
-	settle(conn, WINDOW_GIVEN_UP);
+	settle(conn, WINDOW_GIVEN_UP, false);
 	conn->receiver = *key;
 	conn->window = WINDOW_OPEN;
 	__sync_fetch_and_add(&thread->open, 1);
+	if (!cfg_pages)
+		return;
+	conn->adopted = 0;
+	conn->received_ns = bpf_ktime_get_ns();
+	window_begins(&thread->pages, conn->received_ns);
 }
 
 static __always_inline void turn_count(
@@ -154,6 +159,7 @@ static __always_inline void turn_begin(
 	if (conn->speech != SPEECH_TLS && conn->speech != SPEECH_HTTP2)
 		conn->speech = http_speech(conn);
 	conn->has_body = conn->head[0] != 'G' && conn->head[0] != 'H';
+	conn->route = 0;
 	conn->turn++;
 	conn->counted = 0;
 	/* On TLS not every turn is a request: see tls_received. */
@@ -185,17 +191,30 @@ static __always_inline void stream_ended(
 	bool was_open = conn->window == WINDOW_OPEN && conn->receiver.tid;
 	struct thread *thread = bpf_map_lookup_elem(&threads, &key);
 	struct ps_proc *proc = thread && was_open ? proc_of(task) : NULL;
+	bool own;
 
 	if (proc)
 		segment_end(proc, task, thread, false);
-	connection_ended(conn);
+	own = same_thread(&conn->receiver, &key);
+	if (cfg_pages && own && was_open && thread)
+		tail_end(&conn->owner, &thread->pages, key.tid);
+	connection_ended(conn, own);
 	if (!thread || !was_open)
 		return;
-	if (same_thread(&conn->receiver, &key)) {
+	if (own) {
 		thread->tail_sk = (__u64)sk;
 		thread->tail_turn = conn->turn;
 	}
 	thread->open_then = thread->open;
+}
+
+/* A thread that receives has done with what it sent before. */
+static __always_inline void pages_received(
+	const struct connection *conn, struct thread *thread, __u32 tid)
+{
+	tail_end(&conn->owner, &thread->pages, tid);
+	thread->pages.tail = 0;
+	thread->pages.receives = 1;
 }
 
 static __always_inline void received(struct ps_proc *proc, struct task_struct *task,
@@ -207,11 +226,13 @@ static __always_inline void received(struct ps_proc *proc, struct task_struct *t
 
 	if (thread)
 		segment_end(proc, task, thread, false);
+	if (thread && cfg_pages)
+		pages_received(conn, thread, key.tid);
 	if (response_was_sent(sk, conn)) {
 		route_settle(proc, conn, true);
 		rest = !turn_begins(conn, bytes);
 		if (!rest) {
-			settle(conn, WINDOW_GIVEN_UP);
+			settle(conn, WINDOW_GIVEN_UP, false);
 			turn_begin(proc, conn, bytes);
 			turn_mark(sk, conn);
 		}
@@ -228,6 +249,8 @@ static __always_inline void received(struct ps_proc *proc, struct task_struct *t
 		return;
 	if (conn->counted && !rest)
 		window_open(conn, thread, &key);
+	if (cfg_pages && conn->window == WINDOW_OPEN)
+		receive_adopt(&conn->owner, &thread->pages, conn, (__u64)sk->sk_socket);
 	thread->open_then = thread->open;
 	thread->tail_sk = 0;
 }
@@ -328,8 +351,20 @@ static __always_inline void turn_answered(struct sock *sk, struct connection *co
 		turn_missed(owner, conn);
 	else if (owner)
 		route_settle(owner, conn, true);
-	if (settle(conn, WINDOW_ANSWERED) != WINDOW_ANSWERED && owner && !own && conn->receiver.tid)
+	if (settle(conn, WINDOW_ANSWERED, own) != WINDOW_ANSWERED && owner && !own &&
+		conn->receiver.tid)
 		count(owner, PS_REQUESTS_HANDED_OFF, 1);
+}
+
+/* Before the send says anything of its own turn: more of a response, or its end. */
+static __always_inline void pages_send(const struct ps_proc_key *proc, struct connection *conn,
+	struct thread *thread, __u32 tid, bool continues)
+{
+	if (continues)
+		tail_continue(proc, &thread->pages, tid);
+	else
+		tail_end(proc, &thread->pages, tid);
+	worker_sends(proc, &thread->pages, conn, tid);
 }
 
 static __always_inline void on_send(struct sock *sk, int ret)
@@ -339,7 +374,7 @@ static __always_inline void on_send(struct sock *sk, int ret)
 	struct thread_key key;
 	struct thread *thread;
 	struct ps_proc *proc;
-	bool own, late;
+	bool own, late, continues;
 
 	if (!conn || !ret || is_nothing(ret))
 		return;
@@ -355,8 +390,11 @@ static __always_inline void on_send(struct sock *sk, int ret)
 	proc = thread ? proc_of(task) : NULL;
 	own = same_thread(&conn->receiver, &key);
 	late = send_is_late(sk, conn, ret);
+	continues = thread && !late && is_tail(thread, sk, conn);
 	if (proc)
-		segment_end(proc, task, thread, !late && is_tail(thread, sk, conn));
+		segment_end(proc, task, thread, continues);
+	if (proc && cfg_pages && !late)
+		pages_send(&conn->owner, conn, thread, key.tid, continues);
 	/* Before a counted process has received on it there is nothing to answer. */
 	if (!late && conn->owner.tgid)
 		turn_answered(sk, conn, own);
@@ -365,6 +403,8 @@ static __always_inline void on_send(struct sock *sk, int ret)
 	if (own && !late) {
 		thread->tail_sk = (__u64)sk;
 		thread->tail_turn = conn->turn;
+		if (cfg_pages)
+			thread->pages.tail_ns = bpf_ktime_get_ns();
 	}
 	thread->open_then = thread->open;
 }

@@ -11,6 +11,9 @@
  */
 #include "window.bpf.h"
 
+/* After so long without more of it a response is taken for complete. */
+#define TAIL_IDLE_NS 200000000ull
+
 enum seed_pass {
 	SEED_LISTENERS,
 	SEED_CONNECTIONS,
@@ -165,6 +168,7 @@ SEC("iter/task")
 int ps_end_segments(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
+	struct ps_proc_key owner;
 	struct thread_key key;
 	struct thread *thread;
 	struct ps_proc *proc;
@@ -179,6 +183,9 @@ int ps_end_segments(struct bpf_iter__task *ctx)
 	if (proc)
 		segment_end(proc, task, thread, false);
 	thread->open_then = thread->open;
+	owner = key_of(task);
+	if (cfg_pages && bpf_ktime_get_ns() - thread->pages.tail_ns > TAIL_IDLE_NS)
+		tail_end(&owner, &thread->pages, key.tid);
 	return 0;
 }
 

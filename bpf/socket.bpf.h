@@ -18,6 +18,8 @@
 #define IPPROTO_TCP      6
 #define SEND_SHUTDOWN    2
 #define SHUTDOWN_MASK    3
+#define S_IFMT           0170000
+#define S_IFSOCK         0140000
 #define TLS_HEADER_BYTES 5
 #define HEAD_BYTES       80
 
@@ -67,6 +69,9 @@ struct connection {
 	__u32 tls_left;          /* bytes of the client's record under way still to come */
 	__u8 tls_changed;        /* the record before was a change of cipher */
 	__u8 tls_header_bytes;   /* of the next record's header, so far */
+	__u8 adopted;            /* a worker's pages were adopted for the turn under way */
+	__u64 received_ns;       /* when the turn's window opened */
+	__u64 route;             /* hash of the turn's route */
 	char tls_header[2 * TLS_HEADER_BYTES];
 	/* First bytes of the turn; as much room behind them, so that the verifier sees appends fit.
 	 */
@@ -139,6 +144,11 @@ static __always_inline struct file *file_of_fd(struct task_struct *task, __u32 f
 		return NULL;
 	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
 	return file;
+}
+
+static __always_inline bool is_socket(struct file *file)
+{
+	return (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) == S_IFSOCK;
 }
 
 /* What a descriptor of the task stands for, if it is a socket. */

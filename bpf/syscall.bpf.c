@@ -5,8 +5,7 @@
  * It runs at the end of every system call of the machine, so the number decides first and most
  * calls leave after one comparison chain without a map look-up.
  */
-#include "ledger.bpf.h"
-#include "socket.bpf.h"
+#include "drop.bpf.h"
 
 static __always_inline bool is_memory_call(long number)
 {
@@ -43,8 +42,11 @@ int BPF_PROG(ps_sys_exit, struct pt_regs *regs, long ret)
 	task = bpf_get_current_task_btf();
 	if (is_memory_call(number)) {
 		proc = proc_of(task);
-		if (proc && !is_compat(task))
-			ledger_count(proc, number, regs, ret);
+		if (!proc || is_compat(task))
+			return 0;
+		if (cfg_pages)
+			drop_tell(task, proc, number, regs, ret);
+		ledger_count(proc, number, regs, ret);
 	} else if (ret >= 0 && !is_compat(task)) {
 		server_call(task, number, number == __NR_listen ? SYSCALL_ARG1(regs) : ret);
 	}

@@ -13,9 +13,6 @@
 #define IORING_CQE_F_BUFFER     1
 #define IORING_CQE_F_MORE       2
 
-#define S_IFMT   0170000
-#define S_IFSOCK 0140000
-
 struct multishot_key {
 	__u64 ring;
 	__u64 tag;
@@ -52,7 +49,7 @@ static __always_inline bool is_fresh_connection(int fd)
 	struct tcp_sock *tcp;
 	struct sock *sk;
 
-	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+	if (!is_socket(file))
 		return false;
 	socket = BPF_CORE_READ(file, private_data);
 	sk = BPF_CORE_READ(socket, sk);

@@ -13,6 +13,7 @@
 #define PAGESTAY_WINDOW_BPF_H
 
 #include "http.bpf.h"
+#include "page.bpf.h"
 
 struct thread {
 	__u64 faults;    /* the thread's fault count at the last reading */
@@ -21,6 +22,7 @@ struct thread {
 	__u64 tail_sk;   /* after a send: which turn more sends would continue */
 	__u32 tail_turn;
 	__u32 pad0;
+	struct thread_pages pages;
 };
 
 /* Bound: threads that receive on connections. Full: faults stay background, the loss is counted. */
@@ -61,6 +63,7 @@ static __always_inline struct thread *thread_enter(
 	if (thread)
 		return thread;
 	fresh.faults = faults_of(task);
+	fresh.pages.segment = task->start_boottime;
 	bpf_map_update_elem(&threads, key, &fresh, BPF_NOEXIST);
 	thread = bpf_map_lookup_elem(&threads, key);
 	if (!thread)
@@ -108,30 +111,37 @@ static __always_inline void segment_end(
 	}
 }
 
-/* The turn's window is over for the thread that received it, whoever found out. Returns what was.
+/*
+ * The turn's window is over for the thread that received it, whoever found out; `own` says that it
+ * was the thread itself, which may send more. Returns what was.
  */
-static __always_inline enum window_state settle(struct connection *conn, enum window_state state)
+static __always_inline enum window_state settle(
+	struct connection *conn, enum window_state state, bool own)
 {
 	enum window_state before = __sync_lock_test_and_set(&conn->window, state);
 	struct thread *thread;
+	__s32 open;
 
 	if (before != WINDOW_OPEN || !conn->receiver.tid)
 		return before;
 	thread = bpf_map_lookup_elem(&threads, &conn->receiver);
-	if (thread)
-		__sync_fetch_and_add(&thread->open, -1);
+	if (!thread)
+		return before;
+	open = __sync_fetch_and_add(&thread->open, -1);
+	if (cfg_pages)
+		window_ends(conn, &thread->pages, open - 1, own);
 	return before;
 }
 
-/* Nothing more can come of the connection's last turn. */
-static __always_inline void connection_ended(struct connection *conn)
+/* Nothing more can come of the connection's last turn, but a late answer of the thread itself. */
+static __always_inline void connection_ended(struct connection *conn, bool own)
 {
 	struct ps_proc *owner = bpf_map_lookup_elem(&procs, &conn->owner);
 
 	if (owner)
 		route_settle(owner, conn, true);
 	if (conn->window == WINDOW_OPEN)
-		settle(conn, WINDOW_GIVEN_UP);
+		settle(conn, WINDOW_GIVEN_UP, own);
 }
 
 #endif

@@ -94,8 +94,13 @@ struct signal_struct {
 	atomic_t live;
 };
 
+struct inode {
+	unsigned short i_mode;
+};
+
 struct file {
 	void *private_data;
+	struct inode *f_inode;
 };
 
 struct fdtable {
@@ -327,7 +332,7 @@ static inline long shim_delete(struct shim_map *map, const void *key)
 static struct task_struct *shim_task;
 static bool shim_ring_is_full, shim_storage_is_full;
 static unsigned shim_records; /* submitted to the ring */
-static char shim_record[64];  /* the last of them */
+static char shim_record[128]; /* the last of them */
 
 #define bpf_get_current_task_btf() shim_task
 #define bpf_task_pt_regs(task)     ((long)&(task)->shim_regs)
@@ -359,6 +364,14 @@ static inline long bpf_probe_read_user(void *to, size_t length, const void *from
 }
 
 #define bpf_probe_read_kernel bpf_probe_read_user
+
+/* Each look at the clock finds it a little later. */
+static uint64_t shim_now_ns;
+
+static inline uint64_t bpf_ktime_get_ns(void)
+{
+	return ++shim_now_ns;
+}
 
 static inline void *bpf_ringbuf_reserve(void *ring, size_t length, unsigned flags)
 {

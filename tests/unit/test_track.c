@@ -795,16 +795,16 @@ static void extreme_numbers_do_no_harm(void **state)
 		event.counters.open = b;
 		feed(track, &event);
 		event.kind = EVENT_MEMORY;
-		event.memory = (struct event_memory){a, b, c, a, b};
+		event.memory = (struct event_memory){a, b, c, a, b, c, a};
 		feed(track, &event);
 		event.kind = EVENT_ROUTE;
-		event.route = (struct event_route){"GET /", c};
+		event.route = (struct event_route){"GET /", c, a};
 		feed(track, &event);
 		event.kind = EVENT_LOSS;
 		event.loss = (struct event_loss){{a, b}};
 		feed(track, &event);
 		event.kind = EVENT_TICK;
-		event.tick = (struct event_tick){a, b, c, a};
+		event.tick = (struct event_tick){a, b, c, a, b};
 		assert_int_equal(track_event(track, &event), 1);
 		assert_int_equal(track_report(track)->process_count, 1);
 	}
@@ -1101,7 +1101,9 @@ static int64_t difference(uint64_t before, uint64_t now)
 static void compare_memory(const struct model *model, const struct report_process *row,
 	size_t birth, unsigned pid, uint64_t seed)
 {
-	struct event_memory before = {UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN}, now = before;
+	struct event_memory before = {
+		UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN};
+	struct event_memory now = before;
 
 	if (!row->exited)
 		(void)model_memory(model, birth, pid, &before, &now);
@@ -1242,11 +1244,13 @@ static struct event random_event(struct seeded *seeded)
 		(void)snprintf(event.route.text, sizeof(event.route.text), "%s",
 			route_texts[seeded_below(seeded, MODEL_ROUTES)]);
 	} else if (event.kind == EVENT_MEMORY && seeded_once_in(seeded, 10)) {
-		event.memory = (struct event_memory){UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN};
+		event.memory = (struct event_memory){
+			UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN};
 	} else if (event.kind == EVENT_MEMORY) {
 		event.memory = (struct event_memory){random_bytes(seeded), random_bytes(seeded),
 			seeded_once_in(seeded, 2) ? UNKNOWN : random_bytes(seeded),
-			random_bytes(seeded), 1000 + seeded_below(seeded, 500)};
+			random_bytes(seeded), 1000 + seeded_below(seeded, 500),
+			random_bytes(seeded), random_bytes(seeded)};
 	}
 	return event;
 }

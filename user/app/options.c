@@ -32,13 +32,18 @@ const char options_help[] =
 	"                         may be repeated\n"
 	"What to show:\n"
 	"  -o, --output text|json, --json       text for people, or a JSON object a line\n"
-	"      --detail ledger|requests         how much to trace (default: requests)\n"
+	"      --detail ledger|requests|pages   how much to trace (default: requests;\n"
+	"                         with -p: pages, which requests leave pages behind)\n"
 	"      --routes           requests by method and path (plain HTTP/1.x)\n"
 	"      --top N            rows in text, routes a process (default 10; 0: all)\n"
 	"Bounds (what does not fit is counted as lost):\n"
 	"      --max-processes N  processes counted at once (default 8192)\n"
 	"      --max-routes N     routes counted at once (default 8192); more: `other`\n"
-	"      --ring-bytes N     room for process records (default 262144)\n"
+	"      --max-pages N      pages tracked of one process (default 262144); more:\n"
+	"                         one in 2, 4, 8, ... is tracked, and pages are estimates\n"
+	"      --sample-level N   begin with one page in 2^N (default 0: every page)\n"
+	"      --ring-bytes N     room for records of processes (default 262144) and of\n"
+	"                         pages (default 8388608)\n"
 	"Others:\n"
 	"  -v, --verbose          libbpf's messages on stderr\n"
 	"      --version, -h, --help\n"
@@ -55,6 +60,8 @@ enum {
 	OPTION_TOP,
 	OPTION_MAX_PROCESSES,
 	OPTION_MAX_ROUTES,
+	OPTION_MAX_PAGES,
+	OPTION_SAMPLE_LEVEL,
 	OPTION_RING_BYTES,
 	OPTION_VERSION,
 };
@@ -70,6 +77,8 @@ static const struct option long_options[] = {
 	{"top", required_argument, NULL, OPTION_TOP},
 	{"max-processes", required_argument, NULL, OPTION_MAX_PROCESSES},
 	{"max-routes", required_argument, NULL, OPTION_MAX_ROUTES},
+	{"max-pages", required_argument, NULL, OPTION_MAX_PAGES},
+	{"sample-level", required_argument, NULL, OPTION_SAMPLE_LEVEL},
 	{"ring-bytes", required_argument, NULL, OPTION_RING_BYTES},
 	{"verbose", no_argument, NULL, 'v'},
 	{"version", no_argument, NULL, OPTION_VERSION},
@@ -160,9 +169,12 @@ static int set_comm(struct options *options, const char *pattern, struct diag *d
 
 static int set_detail(struct options *options, const char *word, struct diag *diag)
 {
-	options->requests = strcmp(word, "requests") == 0;
+	options->detail = true;
+	options->pages = strcmp(word, "pages") == 0;
+	options->requests = options->pages || strcmp(word, "requests") == 0;
 	if (!options->requests && strcmp(word, "ledger") != 0)
-		return diag_set(diag, -EINVAL, "detail '%s' is not ledger or requests", word);
+		return diag_set(
+			diag, -EINVAL, "detail '%s' is not ledger, requests or pages", word);
 	return 0;
 }
 
@@ -183,7 +195,7 @@ static int set_output(struct options *options, const char *word, struct diag *di
 static int check_use(const struct options *options, int option, struct diag *diag)
 {
 	static const char live_only[] =
-		"-p, --comm, --port, --detail, --routes and --max-* are for "
+		"-p, --comm, --port, --detail, --routes, --sample-level and --max-* are for "
 		"watch and record";
 	bool live = options->command == COMMAND_WATCH || options->command == COMMAND_RECORD;
 
@@ -247,6 +259,10 @@ static int set_option(struct options *options, int option, const char *word, str
 			"--max-processes", word, 1, 1048576, &options->max_processes, diag);
 	case OPTION_MAX_ROUTES:
 		return parse_number("--max-routes", word, 1, 1048576, &options->max_routes, diag);
+	case OPTION_MAX_PAGES:
+		return parse_number("--max-pages", word, 64, 1u << 30, &options->max_pages, diag);
+	case OPTION_SAMPLE_LEVEL:
+		return parse_number("--sample-level", word, 0, 16, &options->sample_level, diag);
 	case OPTION_RING_BYTES:
 		return parse_number("--ring-bytes", word, 1, 1u << 30, &options->ring_bytes, diag);
 	default:
@@ -281,7 +297,7 @@ static int check_combination(const struct options *options, struct diag *diag)
 	if (options->command == COMMAND_RECORD && !options->file)
 		return diag_set(diag, -EINVAL, "record needs -o FILE");
 	if (options->routes && !options->requests)
-		return diag_set(diag, -EINVAL, "--routes needs --detail requests");
+		return diag_set(diag, -EINVAL, "--routes needs --detail requests or pages");
 	return 0;
 }
 
@@ -319,7 +335,7 @@ int options_init(struct options *options, int argc, char **argv, struct diag *di
 		.top = DEFAULT_TOP,
 		.max_processes = 8192,
 		.max_routes = 8192,
-		.ring_bytes = 256 * 1024,
+		.max_pages = 262144,
 		.interval_s = DEFAULT_INTERVAL,
 	};
 	take_command(options, &argc, &argv);
@@ -338,6 +354,8 @@ int options_init(struct options *options, int argc, char **argv, struct diag *di
 		if (options->command == COMMAND_HELP || options->command == COMMAND_VERSION)
 			return 0;
 	}
+	if (!options->detail)
+		options->pages = options->pid_count > 0;
 	error = parse_operands(options, argc - optind, argv + optind, diag);
 	return error ? error : check_combination(options, diag);
 }

@@ -41,11 +41,15 @@ struct options {
 	bool by_comm;
 	regex_t comm; /* if by_comm */
 	bool json;
-	bool requests; /* --detail requests, not ledger */
+	bool requests; /* --detail requests or pages, not ledger */
+	bool pages;    /* --detail pages */
+	bool detail;   /* given; else -p decides */
 	bool routes;
 	bool verbose;
 	unsigned top;
-	unsigned max_processes, max_routes, ring_bytes;
+	unsigned max_processes, max_routes, max_pages;
+	unsigned ring_bytes;   /* 0: the defaults */
+	unsigned sample_level; /* one page in 2^level */
 	const char *file; /* of record and replay */
 	double interval_s;
 	unsigned count; /* 0: until a signal */

@@ -96,6 +96,7 @@ static int open_output(struct pump *pump, const struct options *options, const c
 		.top = options->top,
 		.max_processes = options->max_processes,
 		.max_routes = options->max_routes,
+		.max_pages = options->max_pages,
 	};
 
 	pump->sink = options->json ? sink_json_new(&sink) : sink_text_new(&sink);
@@ -123,6 +124,10 @@ static int open_live(struct pump *pump, const struct options *options, struct di
 		.comm = options->by_comm ? &options->comm : NULL,
 		.requests = options->requests,
 		.routes = options->routes,
+		.pages = options->pages,
+		.max_pages = options->max_pages,
+		.level = options->sample_level,
+		.interval_ns = options->interval_s * NS_A_SECOND,
 		.verbose = options->verbose,
 		.max_processes = options->max_processes,
 		.max_routes = options->max_routes,

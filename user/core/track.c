@@ -13,10 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <math.h>
+
+#include "pagestay/base/cleanup.h"
 #include "pagestay/base/table.h"
+#include "pagestay/core/retention.h"
 #include "pagestay/core/route.h"
 
-#define MAX_NOTES 16
+#define MAX_NOTES       16
+#define MAX_PAGE_ROUTES 1024 /* of one process, whose pages are told apart */
 
 struct tracked_route {
 	char text[PS_ROUTE_BYTES];
@@ -40,7 +45,8 @@ struct tracked_process {
 	int64_t unrouted;      /* requests that no route was read for yet; negative: the reverse */
 	uint64_t attributed_total; /* faults in windows since `faults_base` was read */
 	uint64_t faults_base;
-	uint64_t background_total; /* as reported */
+	uint64_t background_total;   /* as reported */
+	struct retention *retention; /* at the detail level `pages` */
 	UT_hash_handle hh;
 };
 
@@ -86,6 +92,7 @@ static void process_free(struct track *track, struct tracked_process *process)
 {
 	HASH_DEL(track->processes, process);
 	routes_clear(process);
+	retention_free(process->retention);
 	free(process);
 }
 
@@ -136,8 +143,7 @@ static struct tracked_process *process_get(
 	}
 	process->key = *key;
 	process->faults_base = EVENT_UNKNOWN;
-	process->memory = (struct event_memory){
-		EVENT_UNKNOWN, EVENT_UNKNOWN, EVENT_UNKNOWN, EVENT_UNKNOWN, EVENT_UNKNOWN};
+	memset(&process->memory, 0xff, sizeof(process->memory)); /* EVENT_UNKNOWN */
 	process->interval.before = process->memory;
 	HASH_ADD(hh, track->processes, key, sizeof(process->key), process);
 	if (table_has(process))
@@ -179,6 +185,9 @@ static int fold_route(
 	char text[PS_ROUTE_BYTES] = {};
 
 	route_normalise(event->text, text);
+	if (process->retention &&
+		retention_route(process->retention, event->hash, text, event->requests))
+		return -ENOMEM;
 	HASH_FIND_STR(process->interval.routes, text, route);
 	if (!route) {
 		/* Beyond the cap a request is one of `other`, as in the kernel. */
@@ -198,6 +207,39 @@ static int fold_route(
 	return 0;
 }
 
+static bool tracks_pages(const struct track *track)
+{
+	return strcmp(track->stream.detail, "pages") == 0;
+}
+
+static int retention_open(struct track *track, struct tracked_process *process)
+{
+	const struct retention_options options = {
+		.page_seed = track->stream.page_seed,
+		.max_pages = track->options.max_pages,
+		.max_routes = MAX_PAGE_ROUTES,
+	};
+
+	if (process->retention || !tracks_pages(track))
+		return 0;
+	process->retention = retention_new(&options);
+	return process->retention ? 0 : -ENOMEM;
+}
+
+static int fold_page_event(struct tracked_process *process, const struct event *event)
+{
+	if (!process->retention)
+		return 0;
+	switch (event->kind) {
+	case EVENT_PAGE:
+		return retention_page(process->retention, &event->page);
+	case EVENT_RESIDENT:
+		return retention_resident(process->retention, &event->resident);
+	default:
+		return retention_level(process->retention, event->level.level);
+	}
+}
+
 static int fold_process_event(struct track *track, const struct event *event)
 {
 	int error = 0;
@@ -205,7 +247,14 @@ static int fold_process_event(struct track *track, const struct event *event)
 
 	if (!process)
 		return error;
+	error = retention_open(track, process);
+	if (error)
+		return error;
 	switch (event->kind) {
+	case EVENT_PAGE:
+	case EVENT_RESIDENT:
+	case EVENT_LEVEL:
+		return fold_page_event(process, event);
 	case EVENT_PROCESS:
 		process->identity = event->process;
 		return 0;
@@ -268,43 +317,239 @@ static uint64_t background_faults(struct tracked_process *process)
 		process->memory.faults - process->faults_base - process->attributed_total);
 }
 
-static int by_requests(const void *a, const void *b)
-{
-	const struct report_route *left = a, *right = b;
+/* A route with the tally that its report is made of. */
+struct route_row {
+	const char *text;
+	uint64_t requests;
+	struct tally tally;
+};
 
+static uint64_t kept(const struct route_row *row)
+{
+	return row->tally.resident + row->tally.freed;
+}
+
+static int by_kept(const void *a, const void *b)
+{
+	const struct route_row *left = a, *right = b;
+
+	if (kept(left) != kept(right))
+		return kept(left) < kept(right) ? 1 : -1;
 	if (left->requests != right->requests)
 		return left->requests < right->requests ? 1 : -1;
 	return strcmp(left->text, right->text);
 }
 
+static int by_text(const void *a, const void *b)
+{
+	const struct route_row *left = a, *right = b;
+
+	return strcmp(left->text, right->text);
+}
+
+static void row_add(struct route_row *row, const struct route_row *more)
+{
+	row->requests += more->requests;
+	tally_add(&row->tally, &more->tally);
+}
+
+/* Several paths as sent may be one route. Returns how many rows are left. */
+static size_t rows_unite(struct route_row *rows, size_t count)
+{
+	size_t used = 0;
+
+	qsort(rows, count, sizeof(rows[0]), by_text);
+	for (size_t i = 1; i < count; i++) {
+		if (strcmp(rows[used].text, rows[i].text) == 0)
+			row_add(&rows[used], &rows[i]);
+		else
+			rows[++used] = rows[i];
+	}
+	return count ? used + 1 : 0;
+}
+
+static bool row_is_idle(const struct route_row *row)
+{
+	return !row->requests && !row->tally.touched && !row->tally.resident && !row->tally.freed &&
+	       !row->tally.swapped && !row->tally.growth;
+}
+
+static size_t rows_drop_idle(struct route_row *rows, size_t count)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (!row_is_idle(&rows[i]))
+			rows[used++] = rows[i];
+	return used;
+}
+
+/* Room for the rows of a process's routes, with one for `other`. */
+static size_t row_room(const struct tracked_process *process)
+{
+	size_t room = HASH_COUNT(process->interval.routes) + 1;
+
+	return process->retention ? room + retention_route_count(process->retention) : room;
+}
+
+/* Pages of routes whose name is not known are `other`'s. Returns how many rows. */
+static size_t rows_of_pages(
+	const struct tracked_process *process, struct route_row *rows, struct route_row *other)
+{
+	size_t count = 0, known;
+	struct retention_route *routes;
+
+	if (!process->retention)
+		return 0;
+	known = retention_route_count(process->retention);
+	routes = calloc(known, sizeof(*routes));
+	if (!routes)
+		return 0;
+	retention_routes(process->retention, routes);
+	for (size_t i = 0; i < known; i++) {
+		if (routes[i].text)
+			rows[count++] = (struct route_row){routes[i].text, 0, routes[i].tally};
+		else
+			tally_add(&other->tally, &routes[i].tally);
+	}
+	free(routes);
+	return count;
+}
+
+static uint64_t kernel_freed_pages(const struct track *track, const struct tracked_process *process)
+{
+	return process->memory.lazyfree_bytes == EVENT_UNKNOWN || !track->stream.page_bytes
+		       ? REPORT_UNKNOWN
+		       : process->memory.lazyfree_bytes / track->stream.page_bytes;
+}
+
+static struct report_route report_of_route(const struct track *track,
+	const struct tracked_process *process, const struct route_row *row)
+{
+	struct report_route route = {.text = row->text, .requests = row->requests};
+
+	report_retention_unknown(&route.retention);
+	if (process->retention)
+		retention_report(process->retention, &row->tally, row->requests,
+			kernel_freed_pages(track, process), track->stream.page_bytes,
+			&route.retention);
+	return route;
+}
+
 /*
- * The process's routes into `rows`: the top ones, and `other` for the rest and for what found the
- * kernel's map full. Requests and routes are read one after the other, so at an interval's edge
+ * The process's routes into `ret_routes`: the top ones, and `other` for the rest and for what found
+ * the kernel's map full. Requests and routes are read one after the other, so at an interval's edge
  * one may be ahead; the balance carries over and the sums agree. Returns how many rows.
  */
-static size_t report_routes(
-	const struct track *track, struct tracked_process *process, struct report_route *rows)
+static size_t report_routes(const struct track *track, struct tracked_process *process,
+	struct route_row *rows, struct report_route *ret_routes)
 {
 	struct tracked_route *route, *next;
-	size_t count = 0, shown, top = track->options.top;
-	uint64_t other = 0;
+	struct route_row other = {.text = "other"};
+	size_t count, shown, top = track->options.top;
 
+	count = rows_of_pages(process, rows, &other);
 	process->unrouted += process->interval.counters[PS_REQUESTS_ROUTED];
 	HASH_ITER (hh, process->interval.routes, route, next) {
-		rows[count++] = (struct report_route){route->text, route->requests};
+		rows[count++] =
+			(struct route_row){.text = route->text, .requests = route->requests};
 		process->unrouted -= route->requests;
 	}
-	qsort(rows, count, sizeof(rows[0]), by_requests);
+	count = rows_drop_idle(rows, rows_unite(rows, count));
+	qsort(rows, count, sizeof(rows[0]), by_kept);
 	shown = top && count > top ? top : count;
 	for (size_t i = shown; i < count; i++)
-		other += rows[i].requests;
+		row_add(&other, &rows[i]);
 	if (process->unrouted > 0) {
-		other += process->unrouted;
+		other.requests += process->unrouted;
 		process->unrouted = 0;
 	}
-	if (other)
-		rows[shown++] = (struct report_route){"other", other};
+	for (size_t i = 0; i < shown; i++)
+		ret_routes[i] = report_of_route(track, process, &rows[i]);
+	if (!row_is_idle(&other))
+		ret_routes[shown++] = report_of_route(track, process, &other);
 	return shown;
+}
+
+static int64_t sum_of_growth(const struct report_growth *growth)
+{
+	return growth->requests_bytes + growth->background_bytes + growth->earlier_bytes +
+	       growth->files_bytes;
+}
+
+/* What pages and files do not explain is said to be so; the parts add up to the change of RSS. */
+static void report_growth(const struct track *track, const struct tracked_process *process,
+	struct report_process *row)
+{
+	const struct event_memory *before = &process->interval.before, *now = &process->memory;
+	struct report_growth *growth = &row->growth;
+	int64_t files = change(before->file_bytes, now->file_bytes);
+
+	if (!process->retention || !retention_growth_known(process->retention) ||
+		row->rss_delta_bytes == REPORT_DELTA_UNKNOWN || files == REPORT_DELTA_UNKNOWN)
+		return;
+	retention_growth(process->retention, track->stream.page_bytes, growth);
+	growth->files_bytes = files;
+	growth->unexplained_bytes = row->rss_delta_bytes - sum_of_growth(growth);
+	if (now->rss_error_bytes != EVENT_UNKNOWN)
+		growth->error_bytes += now->rss_error_bytes;
+}
+
+static double share(uint64_t part, uint64_t all)
+{
+	return all ? (double)part / (double)all : NAN;
+}
+
+/* Below the detail level `pages` it is faults whose shares are known. */
+static void report_attribution(const struct tracked_process *process, struct report_process *row)
+{
+	struct report_attribution *attribution = &row->attribution;
+	uint64_t all;
+
+	if (process->retention) {
+		retention_attribution(
+			process->retention, process->interval.counters[PS_REQUESTS], attribution);
+		return;
+	}
+	attribution->exclusive = row->counters[PS_FAULTS_IN_REQUESTS];
+	attribution->overlapping = row->counters[PS_FAULTS_OVERLAPPING];
+	attribution->background = row->faults_background;
+	if (attribution->exclusive == REPORT_UNKNOWN || attribution->background == REPORT_UNKNOWN)
+		return;
+	all = attribution->exclusive + attribution->overlapping + attribution->background;
+	attribution->exclusive_ratio = share(attribution->exclusive, all);
+	attribution->overlapping_ratio = share(attribution->overlapping, all);
+	attribution->background_ratio = share(attribution->background, all);
+}
+
+static void report_pages(
+	const struct track *track, struct tracked_process *process, struct report_process *row)
+{
+	struct tally tally;
+
+	if (process->retention) {
+		retention_requests(process->retention, &tally);
+		retention_report(process->retention, &tally,
+			process->interval.counters[PS_REQUESTS], kernel_freed_pages(track, process),
+			track->stream.page_bytes, &row->retention);
+		row->sample_ratio = retention_sample_ratio(process->retention);
+	}
+	report_attribution(process, row);
+	report_growth(track, process, row);
+}
+
+/* What of a row is not known unless pages are tracked. */
+static void pages_unknown(struct report_process *row)
+{
+	const int64_t unknown = REPORT_DELTA_UNKNOWN;
+
+	report_retention_unknown(&row->retention);
+	row->sample_ratio = NAN;
+	row->attribution = (struct report_attribution){REPORT_UNKNOWN, REPORT_UNKNOWN,
+		REPORT_UNKNOWN, NAN, NAN, NAN, REPORT_UNKNOWN, REPORT_UNKNOWN, REPORT_UNKNOWN,
+		REPORT_UNKNOWN, REPORT_UNKNOWN, NULL};
+	row->growth =
+		(struct report_growth){unknown, unknown, unknown, unknown, unknown, REPORT_UNKNOWN};
 }
 
 static void report_row(
@@ -328,6 +573,8 @@ static void report_row(
 		.anon_delta_bytes = REPORT_DELTA_UNKNOWN,
 	};
 	memcpy(row->counters, process->interval.counters, sizeof(row->counters));
+	row->page_bytes = track->stream.page_bytes;
+	pages_unknown(row);
 	if (process->exited)
 		return;
 	row->rss_bytes = now->rss_bytes;
@@ -365,26 +612,33 @@ static int by_growth(const void *a, const void *b)
 	return order ? order : compare(left->key.start_ns, right->key.start_ns);
 }
 
-static size_t count_routes(const struct track *track)
+static size_t count_routes(const struct track *track, size_t *ret_most)
 {
 	struct tracked_process *process, *next;
-	size_t count = 0;
+	size_t count = 0, most = 0;
 
-	HASH_ITER (hh, track->processes, process, next)
-		count += HASH_COUNT(process->interval.routes) + 1;
+	HASH_ITER (hh, track->processes, process, next) {
+		size_t room = row_room(process);
+
+		count += room;
+		most = room > most ? room : most;
+	}
+	*ret_most = most;
 	return count;
 }
 
 static int report_rows(struct track *track)
 {
+	_cleanup_(cleanup_free) struct route_row *rows = NULL;
 	struct tracked_process *process, *next;
-	size_t count = 0, used = 0;
+	size_t count = 0, used = 0, most;
 
 	free(track->rows);
 	free(track->routes);
 	track->rows = calloc(HASH_COUNT(track->processes) + 1, sizeof(*track->rows));
-	track->routes = calloc(count_routes(track) + 1, sizeof(*track->routes));
-	if (!track->rows || !track->routes)
+	track->routes = calloc(count_routes(track, &most) + 1, sizeof(*track->routes));
+	rows = calloc(most + 1, sizeof(*rows));
+	if (!track->rows || !track->routes || !rows)
 		return -ENOMEM;
 	HASH_ITER (hh, track->processes, process, next) {
 		struct report_process *row = &track->rows[count++];
@@ -392,11 +646,13 @@ static int report_rows(struct track *track)
 		report_row(track, process, row);
 		if (strcmp(track->stream.detail, "ledger") == 0)
 			forget_requests(row);
+		if (!process->exited)
+			report_pages(track, process, row);
 		if (!track->stream.routes)
 			continue;
 		row->routes = &track->routes[used];
-		row->route_count = report_routes(track, process, &track->routes[used]);
-		used += HASH_COUNT(process->interval.routes) + 1;
+		row->route_count = report_routes(track, process, rows, &track->routes[used]);
+		used += row->route_count;
 	}
 	qsort(track->rows, count, sizeof(track->rows[0]), by_growth);
 	track->report.processes = track->rows;
@@ -406,7 +662,14 @@ static int report_rows(struct track *track)
 
 static int make_report(struct track *track, const struct event_tick *tick)
 {
-	int error = report_rows(track);
+	struct tracked_process *process, *next;
+	int error;
+
+	HASH_ITER (hh, track->processes, process, next)
+		if (process->retention)
+			retention_end(process->retention, tick->now_ns,
+				process->interval.counters[PS_REQUESTS]);
+	error = report_rows(track);
 
 	if (error)
 		return error;
@@ -446,7 +709,19 @@ static void begin_interval(struct track *track)
 		routes_clear(process);
 		memset(process->interval.counters, 0, sizeof(process->interval.counters));
 		process->interval.before = process->memory;
+		if (process->retention)
+			retention_begin(process->retention);
 	}
+}
+
+/* What is there already is the first interval's beginning. */
+static void begin_tracking(struct track *track)
+{
+	struct tracked_process *process, *next;
+
+	HASH_ITER (hh, track->processes, process, next)
+		if (process->retention)
+			retention_begin(process->retention);
 }
 
 int track_event(struct track *track, const struct event *event)
@@ -462,6 +737,7 @@ int track_event(struct track *track, const struct event *event)
 		return 0;
 	case EVENT_START:
 		track->started = true;
+		begin_tracking(track);
 		track->self_cpu_ns = event->tick.self_cpu_ns;
 		return 0;
 	case EVENT_LOSS:

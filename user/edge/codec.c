@@ -37,23 +37,32 @@ struct field {
 #define U64_ARRAY(member)      FIELD(FIELD_U64_ARRAY, member, CAPACITY(member, uint64_t))
 #define PROC                   U32(proc.tgid), U64(proc.start_ns)
 #define TICK                                                                                       \
-	U64(tick.wall_ns), U64(tick.interval_ns), U64(tick.self_rss_bytes), U64(tick.self_cpu_ns)
+	U64(tick.wall_ns), U64(tick.interval_ns), U64(tick.self_rss_bytes), U64(tick.self_cpu_ns), \
+		U64(tick.now_ns)
 
-#define FIELDS_MAX 7
+#define FIELDS_MAX 12
 
 /* Each list ends with FIELD_END. */
 static const struct field layouts[EVENT_KINDS][FIELDS_MAX + 1] = {
-	[EVENT_STREAM] = {TEXT(stream.host), TEXT(stream.detail), FLAG(stream.routes)},
+	[EVENT_STREAM] = {TEXT(stream.host), TEXT(stream.detail), FLAG(stream.routes),
+		U64(stream.page_bytes), U64(stream.page_seed)},
 	[EVENT_NOTE] = {TEXT(note.text)},
 	[EVENT_START] = {TICK},
 	[EVENT_PROCESS] = {PROC, TEXT(process.comm), TEXT(process.exe)},
 	[EVENT_COUNTERS] = {PROC, U64_ARRAY(counters.delta), U64(counters.open)},
-	[EVENT_ROUTE] = {PROC, TEXT(route.text), U64(route.requests)},
+	[EVENT_ROUTE] = {PROC, TEXT(route.text), U64(route.requests), U64(route.hash)},
 	[EVENT_MEMORY] = {PROC, U64(memory.rss_bytes), U64(memory.anon_bytes),
-		U64(memory.lazyfree_bytes), U64(memory.swap_bytes), U64(memory.faults)},
+		U64(memory.lazyfree_bytes), U64(memory.swap_bytes), U64(memory.faults),
+		U64(memory.file_bytes), U64(memory.rss_error_bytes)},
 	[EVENT_EXITED] = {PROC},
 	[EVENT_LOSS] = {U64_ARRAY(loss.lost)},
 	[EVENT_TICK] = {TICK},
+	[EVENT_PAGE] = {PROC, U32(page.kind), U32(page.place), U32(page.flags), U32(page.tid),
+		U32(page.to_tid), U64(page.page), U64(page.pages), U64(page.set), U64(page.to),
+		U64(page.at_ns)},
+	[EVENT_RESIDENT] = {PROC, U64(resident.began_ns), U64(resident.from), U64(resident.to),
+		U64_ARRAY(resident.runs)},
+	[EVENT_LEVEL] = {PROC, U64(level.level)},
 };
 
 #define VARINT_BYTES 10 /* of 64 bits */
@@ -67,11 +76,15 @@ _Static_assert(
 _Static_assert(
 	HEAD_BYTES + PROC_BYTES + 1 + PS_COMM_BYTES + 2 + EVENT_EXE_BYTES <= EVENT_ENCODED_BYTES,
 	"PROCESS fits");
-_Static_assert(HEAD_BYTES + PROC_BYTES + 2 + PS_ROUTE_BYTES + VARINT_BYTES <= EVENT_ENCODED_BYTES,
-	"ROUTE fits");
-_Static_assert(HEAD_BYTES + 2 + EVENT_NOTE_BYTES <= EVENT_ENCODED_BYTES, "NOTE fits");
 _Static_assert(
-	HEAD_BYTES + 2 + EVENT_HOST_BYTES + 1 + EVENT_DETAIL_BYTES + 1 <= EVENT_ENCODED_BYTES,
+	HEAD_BYTES + PROC_BYTES + 2 + PS_ROUTE_BYTES + 2 * VARINT_BYTES <= EVENT_ENCODED_BYTES,
+	"ROUTE fits");
+_Static_assert(
+	HEAD_BYTES + PROC_BYTES + 2 + (3 + 2 * EVENT_RUNS) * VARINT_BYTES <= EVENT_ENCODED_BYTES,
+	"RESIDENT fits");
+_Static_assert(HEAD_BYTES + 2 + EVENT_NOTE_BYTES <= EVENT_ENCODED_BYTES, "NOTE fits");
+_Static_assert(HEAD_BYTES + 2 + EVENT_HOST_BYTES + 1 + EVENT_DETAIL_BYTES + 1 + 2 * VARINT_BYTES <=
+		       EVENT_ENCODED_BYTES,
 	"STREAM fits");
 
 static uint8_t *put_varint(uint8_t *out, uint64_t value)

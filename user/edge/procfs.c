@@ -168,6 +168,18 @@ int procfs_process(const struct procfs *procfs, const struct ps_proc_key *key,
 	return 0;
 }
 
+/*
+ * The kernel keeps the counts in parts by CPU, of up to max(32, 2 * CPUs) pages (percpu_counter.c),
+ * and status adds up only what is beyond; twice, because a change has two ends.
+ */
+static uint64_t rss_error_bytes(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	long batch = 2 * cpus > 32 ? 2 * cpus : 32;
+
+	return cpus > 0 ? 2 * cpus * batch * (uint64_t)sysconf(_SC_PAGESIZE) : EVENT_UNKNOWN;
+}
+
 int procfs_memory(const struct procfs *procfs, const struct ps_proc_key *key, bool lazyfree,
 	struct event_memory *ret_memory)
 {
@@ -187,6 +199,10 @@ int procfs_memory(const struct procfs *procfs, const struct ps_proc_key *key, bo
 	memory.rss_bytes = kilobytes(buffer, "VmRSS");
 	memory.anon_bytes = kilobytes(buffer, "RssAnon");
 	memory.swap_bytes = kilobytes(buffer, "VmSwap");
+	memory.file_bytes = kilobytes(buffer, "RssFile");
+	if (memory.file_bytes != EVENT_UNKNOWN)
+		memory.file_bytes += kilobytes(buffer, "RssShmem");
+	memory.rss_error_bytes = rss_error_bytes();
 	if (lazyfree) {
 		length = read_file(procfs, key->tgid, "smaps_rollup", buffer, sizeof(buffer));
 		if (length > 0)

@@ -271,8 +271,11 @@ static int read_file_header(struct recording_reader *reader)
 			"made by a newer pagestay: version %" PRIu32 " at byte 8, and this "
 			"pagestay reads up to version %d",
 			version, RECORDING_VERSION);
-	if (version < 1)
-		return failed(reader, -EBADMSG, "damaged at byte 8: there is no version 0");
+	if (version < RECORDING_VERSION)
+		return failed(reader, -EBADMSG,
+			"made by an older pagestay: version %" PRIu32 " at byte 8, and this "
+			"pagestay reads version %d",
+			version, RECORDING_VERSION);
 	return 0;
 }
 

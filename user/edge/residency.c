@@ -20,7 +20,7 @@
 
 #include "pagestay/base/cleanup.h"
 
-#define MAPS_BYTES    16384 /* a line is at most a path and 100 bytes long */
+#define MAPS_BYTES    16384 /* of a line that is longer, and so its path, the rest is passed over */
 #define REGIONS       1024
 #define ENTRIES       16384
 #define STEP_BYTES    (64ull << 20)
@@ -113,6 +113,7 @@ struct walk {
 	size_t maps_taken;
 	size_t maps_filled;
 	bool maps_ended;
+	bool maps_cut; /* what follows is the rest of a line already taken */
 
 	/* The device last looked at for hugetlbfs. */
 	uint64_t device;
@@ -212,8 +213,6 @@ static int maps_fill(struct walk *walk)
 	memmove(buffer, buffer + walk->maps_taken, walk->maps_filled - walk->maps_taken);
 	walk->maps_filled -= walk->maps_taken;
 	walk->maps_taken = 0;
-	if (walk->maps_filled == MAPS_BYTES)
-		return -EINVAL;
 	do {
 		got = read(
 			walk->maps_fd, buffer + walk->maps_filled, MAPS_BYTES - walk->maps_filled);
@@ -225,26 +224,47 @@ static int maps_fill(struct walk *walk)
 	return 0;
 }
 
-/* The next line of maps; 1 if there is one, 0 at the end. */
-static int maps_next(struct walk *walk, struct mapping *ret_mapping)
+/* The next line, ended by a zero; NULL at the end. A path may be of any length. */
+static int maps_line(struct walk *walk, char **ret_line)
 {
+	char *buffer = walk->residency->maps;
+
 	for (;;) {
-		char *line = walk->residency->maps + walk->maps_taken;
-		char *end = memchr(line, '\n', walk->maps_filled - walk->maps_taken);
+		char *line = buffer + walk->maps_taken;
+		const size_t left = walk->maps_filled - walk->maps_taken;
+		char *end = memchr(line, '\n', left);
+		const bool rest = walk->maps_cut;
 		int error;
 
-		if (end) {
-			*end = '\0';
-			walk->maps_taken = end + 1 - walk->residency->maps;
-			error = parse_mapping(line, walk->residency->page_bytes, ret_mapping);
-			return error ? error : 1;
+		if (end || left == MAPS_BYTES || (rest && left > 0)) {
+			walk->maps_cut = !end;
+			walk->maps_taken = end ? (size_t)(end + 1 - buffer) : walk->maps_filled;
+			buffer[end ? (size_t)(end - buffer) : walk->maps_filled] = '\0';
+			if (rest)
+				continue;
+			*ret_line = line;
+			return 0;
 		}
-		if (walk->maps_ended)
-			return walk->maps_taken < walk->maps_filled ? -EINVAL : 0;
+		if (walk->maps_ended) {
+			*ret_line = NULL;
+			return left ? -EINVAL : 0;
+		}
 		error = maps_fill(walk);
 		if (error)
 			return error;
 	}
+}
+
+/* 1 if there is another mapping, 0 at the end. */
+static int maps_next(struct walk *walk, struct mapping *ret_mapping)
+{
+	char *line;
+	int error = maps_line(walk, &line);
+
+	if (error || !line)
+		return error;
+	error = parse_mapping(line, walk->residency->page_bytes, ret_mapping);
+	return error ? error : 1;
 }
 
 /* Asks the file behind the mapping: names of hugetlbfs files are like any others. */

@@ -56,6 +56,11 @@ static bool has_function(const struct btf *btf, const char *name)
 	return btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) > 0;
 }
 
+static bool has_struct(const struct btf *btf, const char *name)
+{
+	return btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT) > 0;
+}
+
 static bool has_iterator(const struct btf *btf, const char *name)
 {
 	char function[96];
@@ -106,6 +111,11 @@ void kernel_probe(struct kernel *ret_kernel)
 			has_iterator(btf, "tcp") && has_iterator(btf, "bpf_sk_storage_map");
 		ret_kernel->sendpage = has_function(btf, "inet_sendpage");
 		ret_kernel->uring_submit = has_tracepoint(btf, "io_uring_submit_req");
+		ret_kernel->faults = has_tracepoint(btf, "page_fault_user") &&
+				     has_tracepoint(btf, "page_fault_kernel") &&
+				     has_tracepoint(btf, "mm_page_alloc");
+		ret_kernel->rss_each =
+			has_tracepoint(btf, "rss_stat") && !has_struct(btf, "mm_rss_stat");
 		ret_kernel->hooks = receive_hooks(btf);
 		ret_kernel->uring = uring_arguments(btf);
 		if (!ret_kernel->uring_submit && !has_tracepoint(btf, "io_uring_submit_sqe"))

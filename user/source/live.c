@@ -18,7 +18,12 @@
 
 #include "pagestay/base/table.h"
 #include "pagestay/edge/procfs.h"
+#include "pagestay/source/passes.h"
 #include "pagestay/source/probes.h"
+
+#define PASS_PART 4     /* passes take at most this part of the interval */
+#define BURST     10000 /* page records of a process from one look at the ring to the next */
+#define MAX_LEVEL 24
 
 /* A process of the map `procs`, and what was delivered of it. */
 struct seen_process {
@@ -28,6 +33,11 @@ struct seen_process {
 	bool selected;
 	bool exited;   /* delivered as such; forgotten at the next tick */
 	bool lazyfree; /* lazily freed bytes are worth a walk of its page tables */
+	bool tracked;  /* its first pass was made */
+	uint32_t level;
+	uint32_t burst;       /* page records since the ring was looked at */
+	uint64_t pass_from;   /* where the next look goes on */
+	uint64_t pages_found; /* by the looks of the pass under way */
 	UT_hash_handle hh;
 };
 
@@ -42,6 +52,7 @@ struct live {
 	struct source source;
 	struct probes *probes;
 	struct procfs procfs;
+	struct passes *passes; /* NULL: pages are not tracked */
 	struct live_options options;
 	struct seen_process *processes;
 	struct seen_route *routes;
@@ -50,6 +61,7 @@ struct live {
 	event_fn deliver;         /* of the drain under way, with its context and first error */
 	void *context;
 	int error;
+	bool unreadable; /* told that some process's pages cannot be looked up */
 };
 
 static uint64_t clock_ns(clockid_t clock)
@@ -141,6 +153,104 @@ static void process_memory(struct live *live, struct seen_process *process, uint
 	emit(live, &event);
 }
 
+/*
+ * Pages.
+ */
+
+static void emit_note(struct live *live, const char *text)
+{
+	struct event event = {.kind = EVENT_NOTE};
+
+	(void)snprintf(event.note.text, sizeof(event.note.text), "%s", text);
+	emit(live, &event);
+}
+
+static void level_set(struct live *live, struct seen_process *process, uint32_t level)
+{
+	struct event event = {.kind = EVENT_LEVEL, .proc = process->key, .level = {level}};
+
+	if (level > MAX_LEVEL || level == process->level)
+		return;
+	process->level = level;
+	probes_set_level(live->probes, &process->key, level);
+	emit(live, &event);
+}
+
+static int page_record(void *context, const struct ps_page_record *record)
+{
+	struct live *live = context;
+	struct seen_process *process = process_find(live, &record->proc);
+	struct event event = {.kind = EVENT_PAGE, .proc = record->proc, .page = record->page};
+
+	/* One that is not known yet was admitted a moment ago: its first pass will tell. */
+	if (!process || !process->selected || process->exited)
+		return live->error;
+	process->burst++;
+	emit(live, &event);
+	return live->error;
+}
+
+/* Read the page records, and sample where there are too many. */
+static int drain_pages(struct live *live)
+{
+	int error = probes_pages(live->probes);
+	struct seen_process *process, *next;
+
+	HASH_ITER (hh, live->processes, process, next) {
+		if (process->burst > BURST)
+			level_set(live, process, process->level + 1);
+		process->burst = 0;
+	}
+	return error;
+}
+
+static void pass_failed(struct live *live, int error)
+{
+	if (live->unreadable || error == -ESRCH)
+		return;
+	live->unreadable = true;
+	emit_note(live, "some process's page tables cannot be read (CAP_SYS_PTRACE): which of "
+			"its pages are kept is not known");
+}
+
+/* Sample so that what is there can be tracked. */
+static void pass_bound(struct live *live, struct seen_process *process)
+{
+	uint32_t level = process->level;
+
+	while (process->pages_found >> level > live->options.max_pages)
+		level++;
+	level_set(live, process, level);
+}
+
+/*
+ * Look up what is there, then read what happened before and meanwhile, and only then tell what was
+ * there: so that no page is there, or gone, for no reason.
+ */
+static void process_pass(struct live *live, struct seen_process *process, uint64_t freed_bytes)
+{
+	uint64_t share_ns = live->options.interval_ns / PASS_PART / HASH_COUNT(live->processes);
+	uint64_t next = 0;
+	int error = passes_look(live->passes, &process->key, process->pass_from,
+		clock_ns(CLOCK_MONOTONIC) + share_ns, &next);
+
+	process_memory(live, process, freed_bytes);
+	if (!live->error)
+		live->error = drain_pages(live);
+	if (error) {
+		pass_failed(live, error);
+		process->pass_from = 0;
+		return;
+	}
+	if (process->pass_from == 0)
+		process->pages_found = 0;
+	process->pages_found += passes_found(live->passes);
+	process->pass_from = next == UINT64_MAX ? 0 : next;
+	pass_bound(live, process);
+	if (!live->error)
+		live->error = passes_deliver(live->passes, live->deliver, live->context);
+}
+
 static void process_exited(struct live *live, struct seen_process *process)
 {
 	const struct event event = {.kind = EVENT_EXITED, .proc = process->key};
@@ -149,6 +259,19 @@ static void process_exited(struct live *live, struct seen_process *process)
 	probes_forget_process(live->probes, &process->key);
 	if (process->selected)
 		emit(live, &event);
+}
+
+/* How a process is now. */
+static void process_measure(struct live *live, struct seen_process *process, uint64_t freed_bytes)
+{
+	if (!live->passes) {
+		process_memory(live, process, freed_bytes);
+		return;
+	}
+	if (!process->tracked)
+		level_set(live, process, live->options.level);
+	process->tracked = true;
+	process_pass(live, process, freed_bytes);
 }
 
 /* Deliver what a process did since it was last looked at, and how it is now. */
@@ -169,7 +292,7 @@ static void process_account(
 	if (process->selected) {
 		emit(live, &event);
 		if (!(counted->flags & PS_PROC_EXITED))
-			process_memory(live, process, event.counters.delta[PS_MADVISE_FREE_BYTES]);
+			process_measure(live, process, event.counters.delta[PS_MADVISE_FREE_BYTES]);
 	}
 	if (counted->flags & PS_PROC_EXITED)
 		process_exited(live, process);
@@ -247,6 +370,7 @@ static void route_account(struct live *live, const struct ps_route_key *key,
 
 	if (!route)
 		return;
+	event.route.hash = key->hash;
 	event.route.requests = counted->requests - route->delivered;
 	route->delivered = counted->requests;
 	memcpy(event.route.text, counted->text, sizeof(event.route.text));
@@ -299,15 +423,8 @@ static void emit_tick(struct live *live, enum event_kind kind)
 	event.tick.interval_ns = kind == EVENT_TICK ? now_ns - live->tick_ns : 0;
 	event.tick.self_rss_bytes = procfs_self_rss_bytes(&live->procfs);
 	event.tick.self_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	event.tick.now_ns = now_ns;
 	live->tick_ns = now_ns;
-	emit(live, &event);
-}
-
-static void emit_note(struct live *live, const char *text)
-{
-	struct event event = {.kind = EVENT_NOTE};
-
-	(void)snprintf(event.note.text, sizeof(event.note.text), "%s", text);
 	emit(live, &event);
 }
 
@@ -319,12 +436,19 @@ static void emit_stream(struct live *live)
 
 	(void)gethostname(event.stream.host, sizeof(event.stream.host) - 1);
 	(void)snprintf(event.stream.detail, sizeof(event.stream.detail), "%s",
-		live->options.requests && !blind ? "requests" : "ledger");
+		blind || !live->options.requests ? "ledger"
+		: live->passes                   ? "pages"
+						 : "requests");
 	event.stream.routes = live->options.routes;
+	event.stream.page_bytes = sysconf(_SC_PAGESIZE);
+	event.stream.page_seed = probes_page_seed(live->probes);
 	emit(live, &event);
 	if (blind)
 		emit_note(live, "this kernel gives no hook on receives and sends: connections, "
 				"requests and faults in requests are not counted");
+	if (live->options.pages && !live->passes)
+		emit_note(live, "this kernel has no tracepoints on page faults (only x86 has): "
+				"pages are not tracked");
 	if (kernel->uring == URING_NONE)
 		emit_note(live, "this kernel gives no hook on io_uring: accepts through it are "
 				"not counted");
@@ -360,6 +484,8 @@ static int live_drain(struct source *source, enum source_until until, event_fn d
 	switch (until) {
 	case SOURCE_NOW:
 		error = probes_records(live->probes);
+		if (error >= 0)
+			error = drain_pages(live);
 		break;
 	case SOURCE_START:
 		emit_stream(live);
@@ -389,6 +515,7 @@ static void live_close(struct source *source)
 		free(route);
 	}
 	probes_close(live->probes);
+	passes_free(live->passes);
 	procfs_close(&live->procfs);
 	free(live);
 }
@@ -398,6 +525,16 @@ static const struct source_ops live_ops = {
 	.drain = live_drain,
 	.close = live_close,
 };
+
+/* Without requests there is nobody to track pages for. */
+static int open_passes(struct live *live, struct diag *diag)
+{
+	int error = 0;
+
+	if (probes_kernel(live->probes)->hooks != HOOKS_NONE)
+		error = passes_new(&live->procfs, &live->passes);
+	return error ? diag_set(diag, error, "cannot read page tables: %s", strerror(-error)) : 0;
+}
 
 int source_live_open(
 	const struct live_options *options, struct source **ret_source, struct diag *diag)
@@ -414,7 +551,10 @@ int source_live_open(
 	if (error)
 		(void)diag_set(diag, error, "cannot open /proc: %s", strerror(-error));
 	else
-		error = probes_open(options, lifecycle_record, live, &live->probes, diag);
+		error = probes_open(
+			options, lifecycle_record, page_record, live, &live->probes, diag);
+	if (!error && options->pages && probes_kernel(live->probes)->faults)
+		error = open_passes(live, diag);
 	if (error) {
 		live_close(&live->source);
 		return error;

@@ -17,6 +17,8 @@
 #include "pagestay/base/cleanup.h"
 #include "pagestay.skel.h"
 
+#define MAX_PAGE_RECORDS 500000 /* read in one go: several rings full */
+
 /* Where a map is read to. */
 struct batch {
 	void *keys;
@@ -28,11 +30,14 @@ struct probes {
 	struct live_options options;
 	struct kernel kernel;
 	struct pagestay *skeleton;
-	struct ring_buffer *lifecycle;
+	struct ring_buffer *lifecycle, *pages;
 	struct bpf_link *seed_tasks, *seed_files, *seed_backlog, *end_segments, *count_open;
 	struct batch processes_read, routes_read;
 	probes_record_fn record;
+	probes_page_fn page;
 	void *context;
+	unsigned page_room; /* records that may still be read in this go */
+	uint64_t page_seed;
 };
 
 static void choose_hooks(struct pagestay *skeleton, const struct kernel *kernel, bool requests)
@@ -65,7 +70,13 @@ static void choose_programs(struct probes *probes, bool requests)
 	struct pagestay *skeleton = probes->skeleton;
 	const struct kernel *kernel = &probes->kernel;
 
+	bool pages = probes->options.pages && kernel->faults;
+
 	choose_hooks(skeleton, kernel, requests);
+	(void)bpf_program__set_autoload(skeleton->progs.ps_fault_user, pages);
+	(void)bpf_program__set_autoload(skeleton->progs.ps_fault_kernel, pages);
+	(void)bpf_program__set_autoload(skeleton->progs.ps_page_alloc, pages);
+	(void)bpf_program__set_autoload(skeleton->progs.ps_rss_stat, pages && kernel->rss_each);
 	(void)bpf_program__set_autoload(
 		skeleton->progs.ps_uring_fields, kernel->uring == URING_FIELDS);
 	(void)bpf_program__set_autoload(
@@ -85,9 +96,15 @@ static void configure(struct probes *probes)
 {
 	const struct live_options *options = &probes->options;
 	struct pagestay *skeleton = probes->skeleton;
+	bool pages = options->pages && probes->kernel.faults;
 	uint64_t seed = 0;
 
 	(void)!getrandom(&seed, sizeof(seed), 0);
+	(void)!getrandom(&probes->page_seed, sizeof(probes->page_seed), 0);
+	skeleton->rodata->cfg_pages = pages;
+	skeleton->rodata->cfg_rss_each = probes->kernel.rss_each;
+	skeleton->rodata->cfg_page_shift = __builtin_ctzl(sysconf(_SC_PAGESIZE));
+	skeleton->rodata->cfg_page_seed = probes->page_seed;
 	skeleton->rodata->cfg_self = getpid();
 	skeleton->rodata->cfg_all_servers = options->pid_count == 0;
 	skeleton->rodata->cfg_page_bytes = sysconf(_SC_PAGESIZE);
@@ -98,7 +115,12 @@ static void configure(struct probes *probes)
 		skeleton->rodata->cfg_port[i] = options->ports[i];
 	(void)bpf_map__set_max_entries(skeleton->maps.procs, options->max_processes);
 	(void)bpf_map__set_max_entries(skeleton->maps.routes, options->max_routes);
-	(void)bpf_map__set_max_entries(skeleton->maps.lifecycle, options->ring_bytes);
+	(void)bpf_map__set_max_entries(skeleton->maps.page_levels, options->max_processes);
+	if (options->ring_bytes)
+		(void)bpf_map__set_max_entries(skeleton->maps.lifecycle, options->ring_bytes);
+	if (options->ring_bytes || !pages)
+		(void)bpf_map__set_max_entries(skeleton->maps.page_records,
+			pages ? options->ring_bytes : sysconf(_SC_PAGESIZE));
 }
 
 /* Loads with the given hooks. A failed object cannot be loaded again, so each try opens its own. */
@@ -266,6 +288,35 @@ static int ring_record(void *context, void *data, size_t bytes)
 	return probes->record(probes->context, &record);
 }
 
+static int page_record(void *context, void *data, size_t bytes)
+{
+	struct probes *probes = context;
+	struct ps_page_record record;
+	int error;
+
+	if (bytes < sizeof(record))
+		return 0;
+	memcpy(&record, data, sizeof(record));
+	error = probes->page(probes->context, &record);
+	if (error)
+		return error;
+	/* A storm writes as fast as it is read: there is an end to each go. */
+	return --probes->page_room ? 0 : -EAGAIN;
+}
+
+static int open_rings(struct probes *probes, struct diag *diag)
+{
+	struct pagestay *skeleton = probes->skeleton;
+
+	probes->lifecycle =
+		ring_buffer__new(bpf_map__fd(skeleton->maps.lifecycle), ring_record, probes, NULL);
+	probes->pages = ring_buffer__new(
+		bpf_map__fd(skeleton->maps.page_records), page_record, probes, NULL);
+	if (!probes->lifecycle || !probes->pages)
+		return diag_set(diag, -errno, "cannot open the ring: %s", strerror(errno));
+	return 0;
+}
+
 static int open_parts(struct probes *probes, struct diag *diag)
 {
 	int error = load_and_attach(probes, diag);
@@ -275,16 +326,14 @@ static int open_parts(struct probes *probes, struct diag *diag)
 	if (batch_init(&probes->processes_read, probes->skeleton->maps.procs) ||
 		batch_init(&probes->routes_read, probes->skeleton->maps.routes))
 		return diag_set(diag, -ENOMEM, "out of memory");
-	probes->lifecycle = ring_buffer__new(
-		bpf_map__fd(probes->skeleton->maps.lifecycle), ring_record, probes, NULL);
-	if (!probes->lifecycle)
-		return diag_set(diag, -errno, "cannot open the ring: %s", strerror(errno));
-	error = attach_iterators(probes, diag);
+	error = open_rings(probes, diag);
+	if (!error)
+		error = attach_iterators(probes, diag);
 	return error ? error : seed(probes, diag);
 }
 
-int probes_open(const struct live_options *options, probes_record_fn record, void *context,
-	struct probes **ret_probes, struct diag *diag)
+int probes_open(const struct live_options *options, probes_record_fn record, probes_page_fn page,
+	void *context, struct probes **ret_probes, struct diag *diag)
 {
 	struct probes *probes = calloc(1, sizeof(*probes));
 	int error;
@@ -293,6 +342,7 @@ int probes_open(const struct live_options *options, probes_record_fn record, voi
 		return diag_set(diag, -ENOMEM, "out of memory");
 	probes->options = *options;
 	probes->record = record;
+	probes->page = page;
 	probes->context = context;
 	if (!options->verbose)
 		(void)libbpf_set_print(NULL);
@@ -313,6 +363,7 @@ void probes_close(struct probes *probes)
 	if (!probes)
 		return;
 	ring_buffer__free(probes->lifecycle);
+	ring_buffer__free(probes->pages);
 	bpf_link__destroy(probes->seed_tasks);
 	bpf_link__destroy(probes->seed_files);
 	bpf_link__destroy(probes->seed_backlog);
@@ -333,7 +384,29 @@ int probes_records(struct probes *probes)
 {
 	int result = ring_buffer__consume(probes->lifecycle);
 
-	return result < 0 ? result : 0;
+	return result < 0 ? result : probes_pages(probes);
+}
+
+int probes_pages(struct probes *probes)
+{
+	int result;
+
+	probes->page_room = MAX_PAGE_RECORDS;
+	result = ring_buffer__consume(probes->pages);
+	return result < 0 && result != -EAGAIN ? result : 0;
+}
+
+uint64_t probes_page_seed(const struct probes *probes)
+{
+	return probes->page_seed;
+}
+
+/* A map that is full leaves the process at its level: more records than asked for, and none wrong.
+ */
+void probes_set_level(struct probes *probes, const struct ps_proc_key *key, uint32_t level)
+{
+	(void)bpf_map_update_elem(
+		bpf_map__fd(probes->skeleton->maps.page_levels), key, &level, BPF_ANY);
 }
 
 int probes_end_interval(struct probes *probes)
@@ -375,6 +448,7 @@ uint64_t probes_open_connections(const struct probes *probes, const struct ps_pr
 void probes_forget_process(struct probes *probes, const struct ps_proc_key *key)
 {
 	(void)bpf_map_delete_elem(bpf_map__fd(probes->skeleton->maps.procs), key);
+	(void)bpf_map_delete_elem(bpf_map__fd(probes->skeleton->maps.page_levels), key);
 }
 
 void probes_forget_route(struct probes *probes, const struct ps_route_key *key)

@@ -44,7 +44,7 @@ static unsigned places_before(enum event_kind kind)
 	case EVENT_STREAM:
 		return AT_BEGINNING;
 	case EVENT_NOTE:
-		return IN_NOTES;
+		return IN_NOTES | BEFORE_START | AFTER_START;
 	case EVENT_START:
 		return BEFORE_START;
 	case EVENT_TICK:
@@ -58,11 +58,14 @@ static enum place place_after(enum place before, enum event_kind kind)
 {
 	switch (kind) {
 	case EVENT_STREAM:
-	case EVENT_NOTE:
 		return IN_NOTES;
 	case EVENT_START:
 	case EVENT_TICK:
 		return AT_BOUNDARY;
+	case EVENT_NOTE:
+		if (before == IN_NOTES)
+			return IN_NOTES;
+		/* fall through */
 	default:
 		return before & BEFORE_START ? IN_INVENTORY : IN_INTERVAL;
 	}

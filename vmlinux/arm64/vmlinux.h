@@ -33,6 +33,7 @@ struct sock_common;
 struct socket;
 struct task_struct;
 struct unix_address;
+struct vm_operations_struct;
 
 typedef unsigned char __u8;
 typedef short unsigned int __u16;
@@ -291,6 +292,15 @@ struct mm_struct {
 		long unsigned int start_brk;
 		long unsigned int brk;
 	};
+};
+
+typedef long unsigned int vm_flags_t;
+
+struct vm_area_struct {
+	union {
+		vm_flags_t vm_flags;
+	};
+	struct vm_operations_struct *vm_ops;
 };
 
 struct user_pt_regs {

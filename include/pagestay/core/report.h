@@ -3,8 +3,9 @@
  * A report: what one interval looked like, as an immutable snapshot that sinks write.
  *
  * Owned by the tracker that made it, valid until its next event. Rows are sorted by growth of
- * anonymous memory, then by its size: what keeps pages comes first. A value that is not known is
- * REPORT_UNKNOWN and is written as null or `-`, never as 0.
+ * anonymous memory, then by its size: what keeps pages comes first. A process's routes are sorted
+ * by kept pages, then by requests. A value that is not known is REPORT_UNKNOWN,
+ * REPORT_DELTA_UNKNOWN or NAN and is written as null or `-`, never as 0.
  */
 #ifndef PAGESTAY_CORE_REPORT_H
 #define PAGESTAY_CORE_REPORT_H
@@ -18,9 +19,73 @@
 #define REPORT_UNKNOWN       UINT64_MAX
 #define REPORT_DELTA_UNKNOWN INT64_MIN
 
+/*
+ * A number of pages and its 95 % interval. With every page tracked the three are equal; with one in
+ * 2^level they are estimates (core/estimate.h). REPORT_UNKNOWN, all three, where not known.
+ */
+struct report_pages {
+	uint64_t value, low, high;
+};
+
+/* The ages of the survival curve, in seconds: 1, 10, 60, 600, 3600. */
+#define REPORT_AGES 5
+extern const unsigned report_ages_s[REPORT_AGES];
+
+/*
+ * Of the pages whose request ended at least this age ago, how many were still there this age after
+ * it ended; since watching began. Pages that are in swap then are in neither number; lazily freed
+ * ones are not kept. The ratio and its 95 % interval are NAN where no page is that old.
+ */
+struct report_survival {
+	uint64_t touched_pages, kept_pages;
+	double ratio, low, high;
+};
+
+/* What requests (of a process or of one of its routes) did with pages. */
+struct report_retention {
+	struct report_pages touched; /* in the interval, by faults inside windows */
+	struct report_pages kept;    /* as of its end; neither swapped nor lazily freed */
+	uint64_t swapped_pages;      /* as of its end: touched, and now in swap */
+	uint64_t lazyfree_pages; /* as of its end: resident, but given back; from MADV_FREE calls,
+				    scaled to what the kernel says of the whole process */
+	struct report_survival survival[REPORT_AGES];
+	double half_life_s;      /* NAN: not reached, or nothing known */
+	double half_life_over_s; /* NAN unless not reached: the greatest age that is known */
+	/* NAN without requests. Touched: of the interval. Kept: as of now, by all requests since
+	 * watching began. */
+	double touched_pages_per_request, kept_pages_per_request;
+	int64_t growth_bytes; /* change over the interval of what is resident of it */
+};
+
 struct report_route {
 	const char *text; /* normalised: method and path; `-` unknown; `other` beyond the top */
 	uint64_t requests;
+	struct report_retention retention; /* unknown below the detail level `pages` */
+};
+
+/* Where pages were touched in the interval, and what became of the process's resident memory. */
+struct report_attribution {
+	/* Pages at the detail level `pages`, page faults at `requests`. */
+	uint64_t exclusive, overlapping, background;
+	double exclusive_ratio, overlapping_ratio, background_ratio; /* NAN: nothing touched */
+	/* These of pages only. Of exclusive: followed to the request that another thread received.
+	 */
+	uint64_t followed_pages;
+	uint64_t copied_pages;          /* of all touched: copies of shared pages, no growth */
+	uint64_t kernel_pages;          /* of all touched: by the kernel, as in read() */
+	uint64_t huge_pages;            /* of all touched: in folios of more than one page */
+	uint64_t background_kept_pages; /* as of the interval's end */
+	const char *hint;               /* a sentence, or NULL */
+};
+
+/* The change of RSS, explained; the first five add up to rss_delta_bytes. */
+struct report_growth {
+	int64_t requests_bytes;    /* pages that requests touched */
+	int64_t background_bytes;  /* pages touched outside requests */
+	int64_t earlier_bytes;     /* pages that were there before watching began */
+	int64_t files_bytes;       /* pages of files and shared memory */
+	int64_t unexplained_bytes; /* the rest: pages that came without a fault, and error */
+	uint64_t error_bytes;      /* how much of it sampling and the kernel's counters allow */
 };
 
 struct report_process {
@@ -34,8 +99,13 @@ struct report_process {
 	uint64_t faults_background;
 	uint64_t rss_bytes, anon_bytes, lazyfree_bytes, swap_bytes;
 	int64_t rss_delta_bytes, anon_delta_bytes;
-	const struct report_route *routes; /* sorted by requests; `other`, if any, last */
+	const struct report_route *routes; /* see below; `other`, if any, last */
 	size_t route_count;
+	struct report_retention retention; /* of all its requests */
+	struct report_attribution attribution;
+	struct report_growth growth;
+	double sample_ratio; /* of pages; NAN: no page is tracked */
+	uint64_t page_bytes; /* the size of a base page */
 };
 
 struct report {
@@ -66,6 +136,9 @@ enum field_unit {
 	FIELD_COUNT,
 	FIELD_BYTES,
 	FIELD_PAGES,
+	FIELD_RATIO,   /* a real number: 0 to 1 */
+	FIELD_SECONDS, /* a real number */
+	FIELD_AVERAGE, /* a real number: of the unit that the name says, a request */
 };
 
 /*
@@ -77,13 +150,18 @@ struct field {
 	enum field_unit unit;
 	enum field_kind kind;
 	const char *help;
-	/* False: not known. Deltas are signed; the others are never negative. */
+	/* False: not known. Deltas are signed; the others are never negative. Of the two getters
+	 * one is NULL. */
 	bool (*get)(const struct report_process *process, int argument, int64_t *ret_value);
 	int argument;
+	bool (*get_real)(const struct report_process *process, int argument, double *ret_value);
 };
 
 extern const struct field report_fields[];
 extern const size_t report_field_count;
+
+/* What is known of a row at no detail level that tracks pages. */
+void report_retention_unknown(struct report_retention *ret_retention);
 
 /* NULL if there is none of that name. */
 const struct field *report_field(const char *name);

@@ -17,6 +17,7 @@ struct track_options {
 	/* Caps against hostile input. What finds them full is lost.map_full. */
 	unsigned max_processes;
 	unsigned max_routes; /* of one process in one interval */
+	unsigned max_pages;  /* tracked of one process: beyond, they are sampled */
 };
 
 int track_new(const struct track_options *options, struct track **ret_track);

@@ -15,7 +15,7 @@
 
 #include "pagestay/edge/event.h"
 
-#define EVENT_ENCODED_BYTES 512 /* no event takes more */
+#define EVENT_ENCODED_BYTES 1536 /* no event takes more */
 
 /* -EINVAL: no such kind. A text without a terminator loses its last byte. */
 int event_encode(const struct event *event, uint8_t out[EVENT_ENCODED_BYTES], size_t *ret_length);

@@ -2,10 +2,14 @@
 /*
  * Events: the only thing that passes from a source to the core, live or from a recording.
  *
- * A stream is: STREAM, any number of NOTE, then what is there already, closed by one START, then
- * intervals, each closed by one TICK. What is there already and an interval are PROCESS, COUNTERS,
- * ROUTE, MEMORY, EXITED and LOSS in any order. Counters are what happened since the event before
- * for the same process. Nothing per request and nothing per call is an event.
+ * A stream is: STREAM, then what is there already, closed by one START, then intervals, each closed
+ * by one TICK. What is there already and an interval are NOTE, PROCESS, COUNTERS, ROUTE, MEMORY,
+ * EXITED, LOSS, PAGE, RESIDENT and LEVEL in any order. Counters are what happened since the event
+ * before for the same process. Nothing per request and nothing per call is an event, but for what
+ * happened to pages at the detail level `pages`.
+ *
+ * A pass looks up which anonymous pages of a process are resident. Its RESIDENT events cover the
+ * address space in ascending order, and come behind every PAGE that happened before it began.
  */
 #ifndef PAGESTAY_EDGE_EVENT_H
 #define PAGESTAY_EDGE_EVENT_H
@@ -19,6 +23,7 @@
 #define EVENT_DETAIL_BYTES 16
 #define EVENT_NOTE_BYTES   160
 #define EVENT_EXE_BYTES    256
+#define EVENT_RUNS         64
 #define EVENT_UNKNOWN      UINT64_MAX /* a value that could not be read; a report says null */
 
 /* The order is the recording format's: append only. */
@@ -33,6 +38,9 @@ enum event_kind {
 	EVENT_EXITED,
 	EVENT_LOSS,
 	EVENT_TICK,
+	EVENT_PAGE,
+	EVENT_RESIDENT,
+	EVENT_LEVEL,
 	EVENT_KINDS, /* one past the last */
 };
 
@@ -41,6 +49,8 @@ struct event_stream {
 	char host[EVENT_HOST_BYTES];
 	char detail[EVENT_DETAIL_BYTES];
 	uint8_t routes; /* routes are counted */
+	uint64_t page_bytes;
+	uint64_t page_seed; /* of ps_page_sampled */
 };
 
 /* Something that this kernel or these privileges could not give, in one sentence. */
@@ -64,6 +74,7 @@ struct event_counters {
 struct event_route {
 	char text[PS_ROUTE_BYTES]; /* terminated; method and raw path, or `-` */
 	uint64_t requests;
+	uint64_t hash; /* by which page records name it */
 };
 
 /* From /proc, as of now; each may be EVENT_UNKNOWN. */
@@ -72,7 +83,9 @@ struct event_memory {
 	uint64_t anon_bytes;
 	uint64_t lazyfree_bytes;
 	uint64_t swap_bytes;
-	uint64_t faults; /* minor and major, all threads, since the process began */
+	uint64_t faults;          /* minor and major, all threads, since the process began */
+	uint64_t file_bytes;      /* resident pages of files and shared memory */
+	uint64_t rss_error_bytes; /* how much the kernel's RSS may be off */
 };
 
 /* What was lost since the last one, indexed by enum ps_loss. */
@@ -86,11 +99,28 @@ struct event_tick {
 	uint64_t interval_ns; /* since START or the TICK before, by a monotonic clock; START: 0 */
 	uint64_t self_rss_bytes; /* of the observer */
 	uint64_t self_cpu_ns;    /* of the observer, since it began */
+	uint64_t now_ns;         /* CLOCK_MONOTONIC, as page records have it */
+};
+
+/*
+ * Of a pass that began at `began_ns`: the anonymous pages in [from, to) that are resident or in
+ * swap, in runs[0..2*count): pages to skip since the last run's end or `from`, then twice the
+ * run's length, plus 1 if it is in swap. Zero pages and pages of files are not in a run.
+ */
+struct event_resident {
+	uint64_t began_ns;
+	uint64_t from, to; /* page numbers; `to` is EVENT_UNKNOWN behind the last page */
+	uint64_t runs[2 * EVENT_RUNS];
+};
+
+/* From now on one page in 2^level is in page records. Never falls. */
+struct event_level {
+	uint64_t level;
 };
 
 struct event {
 	enum event_kind kind;
-	struct ps_proc_key proc; /* of PROCESS, COUNTERS, ROUTE, MEMORY, EXITED */
+	struct ps_proc_key proc; /* of all but STREAM, NOTE, START, LOSS, TICK */
 	union {
 		struct event_stream stream;
 		struct event_note note;
@@ -100,6 +130,9 @@ struct event {
 		struct event_memory memory;
 		struct event_loss loss;
 		struct event_tick tick; /* START and TICK */
+		struct ps_page page;
+		struct event_resident resident;
+		struct event_level level;
 	};
 };
 

@@ -14,19 +14,25 @@ struct probes;
 /* Takes a record of the ring. Non-zero ends the reading and is returned by probes_records. */
 typedef int (*probes_record_fn)(void *context, const struct ps_record *record);
 
+/* The same for a record of pages. */
+typedef int (*probes_page_fn)(void *context, const struct ps_page_record *record);
+
 /*
- * Load, attach, and admit what is there already. Records go to `record` during probes_records.
- * Errors as of source_live_open.
+ * Load, attach, and admit what is there already. Records go to `record` and `page` during
+ * probes_records. Errors as of source_live_open.
  */
-int probes_open(const struct live_options *options, probes_record_fn record, void *context,
-	struct probes **ret_probes, struct diag *diag);
+int probes_open(const struct live_options *options, probes_record_fn record, probes_page_fn page,
+	void *context, struct probes **ret_probes, struct diag *diag);
 void probes_close(struct probes *probes); /* takes NULL */
 
 /* What was found, with the hooks that are really attached. */
 const struct kernel *probes_kernel(const struct probes *probes);
 
-/* Read the ring until it is empty. 0 or -errno. */
+/* Read the rings until they are empty, or so much that the rest can wait. 0 or -errno. */
 int probes_records(struct probes *probes);
+
+/* Of these the ring of page records alone: may be called while `record` runs. 0 or -errno. */
+int probes_pages(struct probes *probes);
 
 /* An interval ends: count open connections, end the threads' segments. 0 or -errno. */
 int probes_end_interval(struct probes *probes);
@@ -43,6 +49,10 @@ int probes_read_process(
 
 /* The connections that it had open at the last probes_end_interval. */
 uint64_t probes_open_connections(const struct probes *probes, const struct ps_proc *process);
+
+/* Which pages are sampled: the seed of ps_page_sampled, and from now on a process's level. */
+uint64_t probes_page_seed(const struct probes *probes);
+void probes_set_level(struct probes *probes, const struct ps_proc_key *key, uint32_t level);
 
 /* Room for others. */
 void probes_forget_process(struct probes *probes, const struct ps_proc_key *key);

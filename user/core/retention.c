@@ -1,0 +1,1290 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Owns whose page each page of a process is. Three kinds of things: pages (pageset.h) name a
+ * window; a window is a request, or a stretch of time of a thread, and names a holder; a holder is
+ * what is reported. A window counts its pages, so that it can change its holder as a whole: a
+ * request's route is known at its end, and pages of a place may be adopted for a request. An
+ * adopted window has a leader and counts nothing any more. Numbers are pages times 2^level.
+ *
+ * A page that goes is counted as gone at once and remembered until a pass agrees. Called by track.
+ */
+#include "pagestay/core/retention.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pagestay/base/table.h"
+#include "pagestay/core/estimate.h"
+#include "pagestay/core/pageset.h"
+
+#define UNIT_BITS 20          /* pages note times in units of 2^20 ns, about a millisecond */
+#define GRACE_NS  50000000ull /* a fault that was noted so shortly before a pass may be under way  \
+			       */
+#define OVERLAP_BITS 27       /* overlapping pages of 2^27 ns, 134 ms, share a window */
+#define MAX_LEVEL    30
+#define MAX_OPEN     16384 /* windows that wait for their end; beyond, the oldest end */
+#define MAX_MOVES    32 /* ranges that were moved while sampling; beyond, the oldest is forgotten */
+#define MAX_STEPS    (1ull << 28) /* pages that events of one interval may name: a terabyte */
+
+enum holder_kind {
+	HOLDER_ROUTE,
+	HOLDER_OPEN, /* requests under way: no route yet */
+	HOLDER_OVERLAPPING,
+	HOLDER_BACKGROUND,
+	HOLDER_EARLIER,
+	HOLDER_UNEXPLAINED,
+};
+
+struct counts {
+	int64_t touched; /* of a window: in all; of a holder: in the interval */
+	int64_t resident, freed, swapped;
+};
+
+struct holder {
+	enum holder_kind kind;
+	uint64_t hash;
+	char text[PS_ROUTE_BYTES]; /* empty: not known yet, or `other` */
+	struct counts counts;
+	int64_t resident_before; /* freed or not, when the interval began */
+	uint64_t requests;
+	struct curve curve;
+	size_t windows;      /* that name it */
+	struct holder *into; /* folded: in no table, and only a name for that one */
+	UT_hash_handle hh;   /* by hash */
+};
+
+struct window_key {
+	uint64_t set;
+	uint32_t tid;
+	uint32_t place;
+};
+
+struct window {
+	struct window_key key;
+	struct holder *holder;
+	struct window *leader;
+	struct counts counts;
+	int64_t died;
+	uint64_t first_ns; /* of its pages' touches */
+	uint64_t end_ns;   /* 0: not over */
+	uint64_t slot_ns;  /* names it in its holder's curve */
+	uint32_t index;    /* in retention's windows */
+	uint32_t uses;     /* pages and windows that name it, and 1 if it can be found by its key */
+	UT_hash_handle hh; /* by key */
+};
+
+struct range {
+	uint64_t from, to;
+};
+
+struct retention {
+	struct retention_options options;
+	unsigned level;
+	struct pageset pages;
+	struct window **windows;
+	uint32_t *free_windows;
+	size_t window_room, free_count;
+	struct window *by_key; /* those that are not over, oldest first */
+	struct holder *routes; /* by hash */
+	struct holder other;   /* routes that were folded */
+	struct holder open, overlapping, background, earlier, unexplained;
+	/* Of the interval, by the place; what adoption changes later may be negative: it carries.
+	 */
+	int64_t exclusive_pages, overlapping_pages, background_pages;
+	uint64_t followed_pages, kernel_pages, huge_pages;
+	int64_t copied_pages;
+	double touches, touches_squared;         /* of the interval: sums over pages */
+	double all_touches, all_touches_squared; /* since sampling began */
+	uint16_t interval;
+	bool looked_up;        /* a pass has been through all */
+	bool looked_up_before; /* before the interval began */
+	uint64_t passed_to;
+	double deaths; /* of the interval: pages that went */
+	struct range moves[MAX_MOVES];
+	size_t move_count;
+	bool moved;     /* some pages' numbers changed while sampling */
+	uint64_t steps; /* of the interval, so far */
+};
+
+/*
+ * Holders and windows.
+ */
+
+static uint64_t weight(const struct retention *retention)
+{
+	return 1ull << retention->level;
+}
+
+static struct holder *holder_of(struct holder *holder)
+{
+	while (holder->into)
+		holder = holder->into;
+	return holder;
+}
+
+static void counts_add(struct counts *counts, const struct counts *more, int sign)
+{
+	counts->touched += sign * more->touched;
+	counts->resident += sign * more->resident;
+	counts->freed += sign * more->freed;
+	counts->swapped += sign * more->swapped;
+}
+
+static struct window *leader_of(struct window *window)
+{
+	while (window->leader)
+		window = window->leader;
+	return window;
+}
+
+static struct window *window_at(const struct retention *retention, const struct page *page)
+{
+	return leader_of(retention->windows[page->window]);
+}
+
+static void holder_release(struct holder *holder)
+{
+	if (!--holder->windows && holder->into)
+		free(holder);
+}
+
+static void window_release(struct retention *retention, struct window *window)
+{
+	struct window *leader = window->leader;
+
+	if (--window->uses)
+		return;
+	retention->windows[window->index] = NULL;
+	retention->free_windows[retention->free_count++] = window->index;
+	holder_release(window->holder);
+	free(window);
+	if (leader)
+		window_release(retention, leader);
+}
+
+static void window_hide(struct retention *retention, struct window *window)
+{
+	HASH_DEL(retention->by_key, window);
+	window_release(retention, window);
+}
+
+static bool windows_grow(struct retention *retention)
+{
+	size_t room = retention->window_room ? 2 * retention->window_room : 64;
+	struct window **windows = reallocarray(retention->windows, room, sizeof(*windows));
+	uint32_t *stack;
+
+	if (!windows)
+		return false;
+	retention->windows = windows;
+	stack = reallocarray(retention->free_windows, room, sizeof(*stack));
+	if (!stack)
+		return false;
+	retention->free_windows = stack;
+	for (size_t i = room; i > retention->window_room; i--) {
+		windows[i - 1] = NULL;
+		stack[retention->free_count++] = i - 1;
+	}
+	retention->window_room = room;
+	return true;
+}
+
+/* The window is over, at `end_ns`: its pages have an age from now on. 0 or -ENOMEM. */
+static int window_end(
+	struct retention *retention, struct window *window, struct holder *holder, uint64_t end_ns)
+{
+	int error;
+
+	counts_add(&holder_of(window->holder)->counts, &window->counts, -1);
+	holder_release(window->holder);
+	window->holder = holder;
+	holder->windows++;
+	counts_add(&holder->counts, &window->counts, 1);
+	window->end_ns = end_ns ? end_ns : 1;
+	error = curve_add(&holder->curve, window->end_ns, window->counts.touched, window->died,
+		&window->slot_ns);
+	if (!error)
+		curve_set_aside(&holder->curve, window->slot_ns, window->counts.swapped,
+			window->counts.freed);
+	window_hide(retention, window);
+	return error;
+}
+
+static int windows_bound(struct retention *retention)
+{
+	struct window *oldest = retention->by_key;
+
+	if (HASH_COUNT(retention->by_key) < MAX_OPEN)
+		return 0;
+	if (oldest->holder->kind == HOLDER_OPEN)
+		return window_end(retention, oldest, &retention->other, oldest->first_ns);
+	window_hide(retention, oldest);
+	return 0;
+}
+
+static struct window *window_find(struct retention *retention, const struct window_key *key)
+{
+	struct window *window;
+
+	HASH_FIND(hh, retention->by_key, key, sizeof(*key), window);
+	return window;
+}
+
+/* The window of that key, new if need be; NULL when out of memory. */
+static struct window *window_get(
+	struct retention *retention, const struct window_key *key, struct holder *holder)
+{
+	struct window *window = window_find(retention, key);
+
+	if (window)
+		return window;
+	if (windows_bound(retention) || (!retention->free_count && !windows_grow(retention)))
+		return NULL;
+	window = calloc(1, sizeof(*window));
+	if (!window)
+		return NULL;
+	window->key = *key;
+	window->uses = 1;
+	HASH_ADD(hh, retention->by_key, key, sizeof(window->key), window);
+	if (!table_has(window)) {
+		free(window);
+		return NULL;
+	}
+	window->index = retention->free_windows[--retention->free_count];
+	retention->windows[window->index] = window;
+	window->holder = holder;
+	holder->windows++;
+	return window;
+}
+
+/* The window for pages that were touched at a place. */
+static struct window *window_for(struct retention *retention, const struct ps_page *event)
+{
+	struct window_key key = {event->set, event->tid, event->place};
+
+	switch (event->place) {
+	case PS_IN_WINDOW:
+		return window_get(retention, &key, &retention->open);
+	case PS_OVERLAPPING:
+		key = (struct window_key){event->at_ns >> OVERLAP_BITS, 0, PS_OVERLAPPING};
+		return window_get(retention, &key, &retention->overlapping);
+	case PS_IN_TAIL:
+	case PS_IN_RECEIVE:
+	case PS_IN_WORKER:
+		return window_get(retention, &key, &retention->background);
+	default:
+		key = (struct window_key){0, 0, PS_BACKGROUND};
+		return window_get(retention, &key, &retention->background);
+	}
+}
+
+/* A window for pages that nobody touched: one of a kind, never over. */
+static struct window *window_untouched(struct retention *retention, struct holder *holder)
+{
+	const struct window_key key = {holder->kind, 0, PS_PLACES};
+
+	return window_get(retention, &key, holder);
+}
+
+/*
+ * What happens to a page.
+ */
+
+static void window_change(
+	struct retention *retention, struct window *window, enum page_state state, int64_t pages)
+{
+	struct holder *holder = holder_of(window->holder);
+	struct counts change = {};
+
+	if (state == PAGE_RESIDENT)
+		change.resident = pages;
+	else if (state == PAGE_FREED)
+		change.freed = pages;
+	else if (state == PAGE_SWAPPED)
+		change.swapped = pages;
+	counts_add(&window->counts, &change, 1);
+	counts_add(&holder->counts, &change, 1);
+	if (window->end_ns && state != PAGE_RESIDENT)
+		curve_set_aside(&holder->curve, window->slot_ns, change.swapped, change.freed);
+}
+
+/* Between PAGE_RESIDENT, PAGE_FREED and PAGE_SWAPPED. */
+static void page_become(struct retention *retention, struct page *page, enum page_state state)
+{
+	struct window *window = window_at(retention, page);
+
+	window_change(retention, window, page->state, -(int64_t)weight(retention));
+	page->state = state;
+	window_change(retention, window, page->state, weight(retention));
+}
+
+static void page_count_death(
+	struct retention *retention, struct window *window, uint64_t at_ns, int64_t pages)
+{
+	retention->deaths += pages;
+	window->died += pages;
+	if (window->end_ns)
+		curve_die(&holder_of(window->holder)->curve, window->slot_ns, window->end_ns, at_ns,
+			pages);
+}
+
+static void page_die(struct retention *retention, struct page *page, uint64_t at_ns)
+{
+	struct window *window = window_at(retention, page);
+
+	window_change(retention, window, page->state, -(int64_t)weight(retention));
+	page_count_death(retention, window, at_ns, weight(retention));
+	page->state = PAGE_GONE;
+	page->changed = at_ns >> UNIT_BITS;
+}
+
+/* When a page changed, given a time that is not long after. */
+static uint64_t page_changed_ns(const struct page *page, uint64_t near_ns)
+{
+	uint32_t ago = (uint32_t)(near_ns >> UNIT_BITS) - page->changed;
+
+	return near_ns - ((uint64_t)ago << UNIT_BITS);
+}
+
+/* It was said to be gone, and is there. */
+static void page_revive(struct retention *retention, struct page *page, uint64_t now_ns)
+{
+	struct window *window = window_at(retention, page);
+
+	page_count_death(
+		retention, window, page_changed_ns(page, now_ns), -(int64_t)weight(retention));
+	page->state = PAGE_RESIDENT;
+	window_change(retention, window, PAGE_RESIDENT, weight(retention));
+}
+
+static void page_give(struct retention *retention, struct page *page, struct window *window)
+{
+	page->window = window->index;
+	window->uses++;
+	page->state = PAGE_RESIDENT;
+	window_change(retention, leader_of(window), PAGE_RESIDENT, weight(retention));
+}
+
+static void page_forget(struct retention *retention, uint64_t number, const struct page *page)
+{
+	struct window *window = retention->windows[page->window];
+
+	pageset_remove(&retention->pages, number);
+	window_release(retention, window);
+}
+
+/* How often pages repeat, for the design effect. */
+static void page_count_touch(struct retention *retention, struct page *page)
+{
+	if (page->interval != retention->interval) {
+		page->interval = retention->interval;
+		page->times = 0;
+	}
+	retention->touches += 1;
+	retention->touches_squared += 2.0 * page->times + 1;
+	retention->all_touches += 1;
+	retention->all_touches_squared += 2.0 * page->total + 1;
+	page->times += page->times < UINT16_MAX;
+	page->total += page->total < UINT32_MAX;
+}
+
+static void count_place(struct retention *retention, const struct ps_page *event, int64_t pages)
+{
+	if (event->place == PS_IN_WINDOW)
+		retention->exclusive_pages += pages;
+	else if (event->place == PS_OVERLAPPING)
+		retention->overlapping_pages += pages;
+	else
+		retention->background_pages += pages;
+	if (event->flags & PS_PAGE_BY_KERNEL)
+		retention->kernel_pages += pages;
+	if (event->pages > 1 && !(event->flags & PS_PAGE_BY_KERNEL))
+		retention->huge_pages += pages;
+}
+
+static int page_touched(struct retention *retention, uint64_t number, struct window *window,
+	const struct ps_page *event)
+{
+	struct page *page = pageset_get(&retention->pages, number);
+	int64_t pages = weight(retention);
+	struct window *before = NULL, *leader = leader_of(window);
+
+	/* What was taken for a copy made the process grow: it replaced no page that counts. */
+	if (page && page->copied && page->state != PAGE_GONE && (event->flags & PS_PAGE_PRESENT) &&
+		event->kind == PS_PAGE_TOUCHED && window_at(retention, page) == leader) {
+		page->copied = 0;
+		retention->copied_pages -= pages;
+		return 0;
+	}
+	if (page) {
+		if (page->state != PAGE_GONE)
+			page_die(retention, page, event->at_ns);
+		before = retention->windows[page->window];
+	} else {
+		page = pageset_add(&retention->pages, number);
+	}
+	if (!page)
+		return -ENOMEM;
+	page_give(retention, page, window);
+	if (before)
+		window_release(retention, before);
+	page->changed = event->at_ns >> UNIT_BITS;
+	page->copied = event->kind == PS_PAGE_COPIED;
+	retention->copied_pages += page->copied * pages;
+	leader->counts.touched += pages;
+	holder_of(leader->holder)->counts.touched += pages;
+	page_count_touch(retention, page);
+	count_place(retention, event, pages);
+	return 0;
+}
+
+/*
+ * Sampling.
+ */
+
+static bool is_sampled(const struct retention *retention, uint64_t number)
+{
+	return ps_page_sampled(number, retention->options.page_seed, retention->level);
+}
+
+static void zero_now(struct counts *counts)
+{
+	counts->resident = counts->freed = counts->swapped = 0;
+}
+
+static void zero_holder(struct holder *holder)
+{
+	zero_now(&holder->counts);
+	curve_forget_aside(&holder->curve);
+}
+
+static void zero_all(struct retention *retention)
+{
+	struct holder *holder, *next;
+
+	for (size_t i = 0; i < retention->window_room; i++)
+		if (retention->windows[i])
+			zero_now(&retention->windows[i]->counts);
+	HASH_ITER (hh, retention->routes, holder, next)
+		zero_holder(holder);
+	zero_holder(&retention->other);
+	zero_holder(&retention->open);
+	zero_holder(&retention->overlapping);
+	zero_holder(&retention->background);
+	zero_holder(&retention->earlier);
+	zero_holder(&retention->unexplained);
+}
+
+static void page_count_again(struct retention *retention, struct page *page)
+{
+	page->total = page->times = 0;
+	if (page->state != PAGE_GONE)
+		window_change(
+			retention, window_at(retention, page), page->state, weight(retention));
+}
+
+/* One more page is left out for each that stays, and each that stays stands for both. */
+static void level_raise(struct retention *retention)
+{
+	struct page *page;
+
+	retention->level++;
+	zero_all(retention);
+	for (uint64_t at = 0; (page = pageset_next(&retention->pages, &at)); at++) {
+		if (!page->moved && !is_sampled(retention, at))
+			page_forget(retention, at, page);
+		else
+			page_count_again(retention, page);
+		if (at == UINT64_MAX)
+			break;
+	}
+	retention->touches = retention->touches_squared = 0;
+	retention->all_touches = retention->all_touches_squared = 0;
+}
+
+int retention_level(struct retention *retention, uint64_t level)
+{
+	while (retention->level < level && retention->level < MAX_LEVEL)
+		level_raise(retention);
+	return 0;
+}
+
+/* Pages that are gone are remembered only while there is room. */
+static void forget_gone(struct retention *retention)
+{
+	struct page *page;
+
+	for (uint64_t at = 0; (page = pageset_next(&retention->pages, &at)); at++) {
+		if (page->state == PAGE_GONE)
+			page_forget(retention, at, page);
+		if (at == UINT64_MAX)
+			break;
+	}
+}
+
+static void pages_bound(struct retention *retention)
+{
+	if (retention->pages.count <= retention->options.max_pages)
+		return;
+	forget_gone(retention);
+	while (retention->pages.count > retention->options.max_pages / 4 * 3 &&
+		retention->level < MAX_LEVEL)
+		level_raise(retention);
+}
+
+/*
+ * Page records.
+ */
+
+/* May an event name so many pages? */
+static bool steps_take(struct retention *retention, uint64_t pages)
+{
+	if (pages > MAX_STEPS - retention->steps)
+		return false;
+	retention->steps += pages;
+	return true;
+}
+
+/* The bounds of an event's range, whatever it claims. */
+static struct range range_of(const struct ps_page *event)
+{
+	struct range range = {event->page, UINT64_MAX};
+
+	(void)__builtin_add_overflow(event->page, event->pages, &range.to);
+	if (range.to < range.from)
+		range.to = UINT64_MAX;
+	return range;
+}
+
+static int range_touched(struct retention *retention, const struct ps_page *event)
+{
+	struct window *window = window_for(retention, event);
+	struct range range = range_of(event);
+	int64_t before;
+	int error = 0;
+
+	if (!window)
+		return -ENOMEM;
+	if (!steps_take(retention, range.to - range.from))
+		return 0;
+	if (!window->first_ns)
+		window->first_ns = event->at_ns;
+	before = window->counts.touched;
+	window->uses++;
+	for (uint64_t number = range.from; number < range.to && !error; number++) {
+		if (is_sampled(retention, number))
+			error = page_touched(retention, number, window, event);
+		if (!(number & 1023))
+			pages_bound(retention);
+	}
+	/* Whose end an overlapping page's age should count from is not known: it is the touch. */
+	if (!error && event->place == PS_OVERLAPPING) {
+		window->end_ns = (window->key.set + 1) << OVERLAP_BITS;
+		error = curve_add(&retention->overlapping.curve, window->end_ns,
+			window->counts.touched - before, 0, &window->slot_ns);
+	}
+	window_release(retention, window);
+	pages_bound(retention);
+	return error;
+}
+
+static void range_dropped(struct retention *retention, const struct ps_page *event)
+{
+	struct range range = range_of(event);
+	struct page *page;
+
+	for (uint64_t at = range.from;
+		(page = pageset_next(&retention->pages, &at)) && at < range.to; at++)
+		if (page->state != PAGE_GONE)
+			page_die(retention, page, event->at_ns);
+}
+
+static void range_freed(struct retention *retention, const struct ps_page *event)
+{
+	struct range range = range_of(event);
+	struct page *page;
+
+	for (uint64_t at = range.from;
+		(page = pageset_next(&retention->pages, &at)) && at < range.to; at++)
+		if (page->state == PAGE_RESIDENT)
+			page_become(retention, page, PAGE_FREED);
+}
+
+static void move_note(struct retention *retention, uint64_t from, uint64_t to)
+{
+	if (retention->move_count == MAX_MOVES) {
+		retention->move_count--;
+		memmove(&retention->moves[0], &retention->moves[1],
+			retention->move_count * sizeof(retention->moves[0]));
+	}
+	retention->moves[retention->move_count++] = (struct range){from, to};
+}
+
+static bool was_moved_to(const struct retention *retention, uint64_t number)
+{
+	for (size_t i = 0; i < retention->move_count; i++)
+		if (number >= retention->moves[i].from && number < retention->moves[i].to)
+			return true;
+	return false;
+}
+
+/* A page keeps its owner at its new number. What was there is gone. */
+static int page_move(struct retention *retention, uint64_t from, uint64_t to)
+{
+	const struct page *page = pageset_get(&retention->pages, to);
+	struct page moving, *moved;
+
+	if (page)
+		page_forget(retention, to, page);
+	moved = pageset_add(&retention->pages, to);
+	if (!moved)
+		return -ENOMEM;
+	moving = *pageset_get(&retention->pages, from);
+	*moved = moving;
+	moved->moved = retention->level > 0;
+	retention->moved = retention->moved || moved->moved;
+	pageset_remove(&retention->pages, from);
+	return 0;
+}
+
+static int range_moved(struct retention *retention, const struct ps_page *event)
+{
+	struct range range = range_of(event);
+	struct ps_page target = *event;
+	const struct page *page;
+	int error = 0;
+
+	/* The kernel lets no range overlap its target. */
+	if (event->to > UINT64_MAX - event->pages ||
+		(event->to < range.to && event->to + event->pages > range.from))
+		return 0;
+	target.page = event->to;
+	range_dropped(retention, &target);
+	if (retention->level)
+		move_note(retention, event->to, event->to + event->pages);
+	for (uint64_t at = range.from;
+		!error && (page = pageset_next(&retention->pages, &at)) && at < range.to; at++)
+		if (page->state != PAGE_GONE)
+			error = page_move(retention, at, event->to + (at - range.from));
+	return error;
+}
+
+static void all_dropped(struct retention *retention, const struct ps_page *event)
+{
+	const struct ps_page all = {.pages = UINT64_MAX, .at_ns = event->at_ns};
+
+	range_dropped(retention, &all);
+	retention->looked_up = false;
+	retention->passed_to = 0;
+	retention->move_count = 0;
+}
+
+static struct holder *route_get(struct retention *retention, uint64_t hash);
+
+static int request_ended(struct retention *retention, const struct ps_page *event)
+{
+	const struct window_key key = {event->set, event->tid, PS_IN_WINDOW};
+	struct window *window = window_find(retention, &key);
+	struct holder *holder;
+
+	if (!window)
+		return 0;
+	holder = route_get(retention, event->to);
+	return holder ? window_end(retention, window, holder, event->at_ns) : -ENOMEM;
+}
+
+/*
+ * The pages of a place are a request's after all. A worker may have touched some before the request
+ * was received: then nothing is sure, and they stay background.
+ */
+static int place_adopted(struct retention *retention, const struct ps_page *event)
+{
+	const struct window_key key = {event->set, event->tid, event->place};
+	const struct window_key target = {event->to, event->to_tid, PS_IN_WINDOW};
+	struct window *window = window_find(retention, &key), *leader;
+	struct holder *holder;
+
+	if (!window || event->place < PS_IN_TAIL || event->place > PS_IN_WORKER)
+		return 0;
+	if (event->place == PS_IN_WORKER && window->first_ns < event->to) {
+		window_hide(retention, window);
+		return 0;
+	}
+	window->uses++; /* making room for the other must not end it */
+	leader = window_get(retention, &target, &retention->open);
+	if (!leader) {
+		window_release(retention, window);
+		return -ENOMEM;
+	}
+	if (!leader->first_ns || leader->first_ns > window->first_ns)
+		leader->first_ns = window->first_ns;
+	holder = holder_of(window->holder);
+	counts_add(&holder->counts, &window->counts, -1);
+	counts_add(&leader->counts, &window->counts, 1);
+	counts_add(&holder_of(leader->holder)->counts, &window->counts, 1);
+	leader->died += window->died;
+	retention->background_pages -= window->counts.touched;
+	retention->exclusive_pages += window->counts.touched;
+	if (event->place == PS_IN_WORKER)
+		retention->followed_pages += window->counts.touched;
+	window->counts = (struct counts){};
+	window->died = 0;
+	window->leader = leader;
+	leader->uses++;
+	if (window_find(retention, &key) == window)
+		window_hide(retention, window);
+	window_release(retention, window);
+	return 0;
+}
+
+int retention_page(struct retention *retention, const struct ps_page *event)
+{
+	switch (event->kind) {
+	case PS_PAGE_TOUCHED:
+	case PS_PAGE_COPIED:
+		return range_touched(retention, event);
+	case PS_PAGE_DROPPED:
+		range_dropped(retention, event);
+		return 0;
+	case PS_PAGE_FREED:
+		range_freed(retention, event);
+		return 0;
+	case PS_PAGE_MOVED:
+		return range_moved(retention, event);
+	case PS_PAGE_ENDED:
+		return request_ended(retention, event);
+	case PS_PAGE_ADOPTED:
+		return place_adopted(retention, event);
+	case PS_PAGE_EXECED:
+		all_dropped(retention, event);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+/*
+ * Passes.
+ */
+
+/* Did the page change so late that the pass may have missed it? */
+static bool is_fresh(const struct page *page, uint64_t began_ns)
+{
+	uint32_t since = (began_ns > GRACE_NS ? began_ns - GRACE_NS : 0) >> UNIT_BITS;
+
+	return (int32_t)(page->changed - since) >= 0;
+}
+
+static void page_absent(
+	struct retention *retention, uint64_t number, struct page *page, uint64_t began_ns)
+{
+	if (is_fresh(page, began_ns))
+		return;
+	if (page->state != PAGE_GONE)
+		page_die(retention, page, began_ns);
+	/* How often it was touched matters only where pages are sampled. */
+	if (!retention->level)
+		page_forget(retention, number, page);
+}
+
+static void page_present(
+	struct retention *retention, struct page *page, bool swapped, uint64_t began_ns)
+{
+	if (page->state == PAGE_GONE) {
+		if (is_fresh(page, began_ns))
+			return;
+		page_revive(retention, page, began_ns);
+	}
+	if (swapped && page->state != PAGE_SWAPPED)
+		page_become(retention, page, PAGE_SWAPPED);
+	else if (!swapped && page->state == PAGE_SWAPPED)
+		page_become(retention, page, PAGE_RESIDENT);
+}
+
+/* There, and nobody is known to have touched it. */
+static int page_found(struct retention *retention, uint64_t number, bool swapped, uint64_t began_ns)
+{
+	struct holder *holder =
+		retention->looked_up ? &retention->unexplained : &retention->earlier;
+	struct window *window;
+	struct page *page;
+
+	if (!is_sampled(retention, number) || was_moved_to(retention, number))
+		return 0;
+	window = window_untouched(retention, holder);
+	page = window ? pageset_add(&retention->pages, number) : NULL;
+	if (!page)
+		return -ENOMEM;
+	page_give(retention, page, window);
+	page->changed = began_ns >> UNIT_BITS;
+	if (swapped)
+		page_become(retention, page, PAGE_SWAPPED);
+	return 0;
+}
+
+static void range_absent(struct retention *retention, uint64_t from, uint64_t to, uint64_t began_ns)
+{
+	struct page *page;
+
+	for (uint64_t at = from;
+		at < to && (page = pageset_next(&retention->pages, &at)) && at < to; at++)
+		page_absent(retention, at, page, began_ns);
+}
+
+static int run_present(
+	struct retention *retention, uint64_t from, uint64_t to, bool swapped, uint64_t began_ns)
+{
+	int error = 0;
+
+	for (uint64_t at = from; at < to && !error; at++) {
+		struct page *page;
+
+		if (!is_sampled(retention, at) && !retention->moved)
+			continue;
+		page = pageset_get(&retention->pages, at);
+		if (page)
+			page_present(retention, page, swapped, began_ns);
+		else
+			error = page_found(retention, at, swapped, began_ns);
+		if (!(at & 1023))
+			pages_bound(retention);
+	}
+	return error;
+}
+
+/* Page numbers of user space on the architectures that we know; more is forged. */
+#define MAX_NUMBER (1ull << 52)
+
+int retention_resident(struct retention *retention, const struct event_resident *event)
+{
+	uint64_t at = event->from;
+	int error = 0;
+
+	for (int i = 0; i < EVENT_RUNS && !error; i++) {
+		uint64_t skip = event->runs[2 * i], length = event->runs[2 * i + 1] >> 1;
+
+		/* A sound recording has neither; a forged one must not keep us busy. */
+		if (!length || skip > MAX_NUMBER || at > MAX_NUMBER ||
+			!steps_take(retention, length))
+			break;
+		range_absent(retention, at, at + skip, event->began_ns);
+		at += skip;
+		error = run_present(
+			retention, at, at + length, event->runs[2 * i + 1] & 1, event->began_ns);
+		at += length;
+	}
+	if (error)
+		return error;
+	range_absent(retention, at, event->to, event->began_ns);
+	pages_bound(retention);
+	if (event->from == 0)
+		retention->passed_to = 0;
+	if (event->from == retention->passed_to)
+		retention->passed_to = event->to;
+	if (retention->passed_to == UINT64_MAX) {
+		retention->looked_up = true;
+		retention->passed_to = 0;
+	}
+	return 0;
+}
+
+/*
+ * Routes.
+ */
+
+/* A route leaves the table and is a mere name for `other` as long as windows name it. */
+static void route_fold(struct retention *retention, struct holder *holder)
+{
+	struct holder *into = &retention->other;
+
+	if (curve_fold(&into->curve, &holder->curve))
+		curve_deinit(&holder->curve);
+	counts_add(&into->counts, &holder->counts, 1);
+	into->resident_before += holder->resident_before;
+	into->requests += holder->requests;
+	HASH_DEL(retention->routes, holder);
+	holder->into = into;
+	if (!holder->windows)
+		free(holder);
+}
+
+static int by_residence(const void *a, const void *b)
+{
+	const struct holder *left = *(struct holder *const *)a, *right = *(struct holder *const *)b;
+	int64_t kept_left = left->counts.resident + left->counts.freed + left->counts.swapped;
+	int64_t kept_right = right->counts.resident + right->counts.freed + right->counts.swapped;
+
+	return (kept_left > kept_right) - (kept_left < kept_right);
+}
+
+/* Half of the routes, those that keep the least, become `other`. */
+static int routes_bound(struct retention *retention)
+{
+	size_t count = HASH_COUNT(retention->routes), used = 0;
+	struct holder **all, *holder, *next;
+
+	if (count < retention->options.max_routes || !count)
+		return 0;
+	all = calloc(count, sizeof(*all));
+	if (!all)
+		return -ENOMEM;
+	HASH_ITER (hh, retention->routes, holder, next)
+		all[used++] = holder;
+	qsort(all, used, sizeof(*all), by_residence);
+	for (size_t i = 0; i < (used + 1) / 2; i++)
+		route_fold(retention, all[i]);
+	free(all);
+	return 0;
+}
+
+/* The route of a hash, new if need be; NULL when out of memory. */
+static struct holder *route_get(struct retention *retention, uint64_t hash)
+{
+	struct holder *holder;
+
+	HASH_FIND(hh, retention->routes, &hash, sizeof(hash), holder);
+	if (holder)
+		return holder;
+	if (routes_bound(retention))
+		return NULL;
+	holder = calloc(1, sizeof(*holder));
+	if (!holder)
+		return NULL;
+	holder->kind = HOLDER_ROUTE;
+	holder->hash = hash;
+	HASH_ADD(hh, retention->routes, hash, sizeof(holder->hash), holder);
+	if (table_has(holder))
+		return holder;
+	free(holder);
+	return NULL;
+}
+
+int retention_route(struct retention *retention, uint64_t hash, const char *text, uint64_t requests)
+{
+	struct holder *holder = route_get(retention, hash);
+
+	if (!holder)
+		return -ENOMEM;
+	(void)strncpy(holder->text, text, sizeof(holder->text) - 1);
+	holder->requests += requests;
+	return 0;
+}
+
+/*
+ * Intervals.
+ */
+
+static void holder_begin(struct holder *holder)
+{
+	holder->counts.touched = 0;
+	holder->resident_before = holder->counts.resident + holder->counts.freed;
+}
+
+static int64_t carry(int64_t count)
+{
+	return count < 0 ? count : 0;
+}
+
+void retention_begin(struct retention *retention)
+{
+	struct holder *holder, *next;
+
+	HASH_ITER (hh, retention->routes, holder, next)
+		holder_begin(holder);
+	holder_begin(&retention->other);
+	holder_begin(&retention->open);
+	holder_begin(&retention->overlapping);
+	holder_begin(&retention->background);
+	holder_begin(&retention->earlier);
+	holder_begin(&retention->unexplained);
+	retention->exclusive_pages = carry(retention->exclusive_pages);
+	retention->overlapping_pages = carry(retention->overlapping_pages);
+	retention->background_pages = carry(retention->background_pages);
+	retention->copied_pages = carry(retention->copied_pages);
+	retention->followed_pages = retention->kernel_pages = retention->huge_pages = 0;
+	retention->touches = retention->touches_squared = 0;
+	retention->deaths = 0;
+	retention->steps = 0;
+	retention->looked_up_before = retention->looked_up;
+	retention->interval++;
+}
+
+void retention_end(struct retention *retention, uint64_t now_ns, uint64_t requests)
+{
+	struct window *window, *next_window;
+	struct holder *holder, *next;
+
+	HASH_ITER (hh, retention->by_key, window, next_window)
+		if (window->key.place == PS_OVERLAPPING && window->end_ns < now_ns)
+			window_hide(retention, window);
+	HASH_ITER (hh, retention->routes, holder, next)
+		curve_advance(&holder->curve, now_ns);
+	curve_advance(&retention->other.curve, now_ns);
+	curve_advance(&retention->overlapping.curve, now_ns);
+	/* All requests of the process are counted where no route is. */
+	retention->open.requests += requests;
+}
+
+/*
+ * Reporting.
+ */
+
+static uint64_t positive(int64_t count)
+{
+	return count > 0 ? count : 0;
+}
+
+void tally_add(struct tally *tally, const struct tally *more)
+{
+	tally->touched += more->touched;
+	tally->resident += more->resident;
+	tally->freed += more->freed;
+	tally->swapped += more->swapped;
+	tally->growth += more->growth;
+	tally->requests += more->requests;
+	curve_sums_add(&tally->curve, &more->curve);
+}
+
+static int64_t holder_growth(const struct holder *holder)
+{
+	return holder->counts.resident + holder->counts.freed - holder->resident_before;
+}
+
+static struct tally tally_of(const struct holder *holder)
+{
+	return (struct tally){
+		.touched = positive(holder->counts.touched),
+		.resident = positive(holder->counts.resident),
+		.freed = positive(holder->counts.freed),
+		.swapped = positive(holder->counts.swapped),
+		.growth = holder_growth(holder),
+		.requests = holder->requests,
+		.curve = holder->curve.sums,
+	};
+}
+
+void retention_requests(const struct retention *retention, struct tally *ret_tally)
+{
+	const struct holder *const more[] = {
+		&retention->other, &retention->open, &retention->overlapping};
+	const struct holder *holder, *next;
+
+	*ret_tally = (struct tally){};
+	HASH_ITER (hh, retention->routes, holder, next) {
+		const struct tally tally = tally_of(holder);
+
+		tally_add(ret_tally, &tally);
+	}
+	for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++) {
+		const struct tally tally = tally_of(more[i]);
+
+		tally_add(ret_tally, &tally);
+	}
+	/* A route's touched pages are known at its requests' ends, these when they were touched. */
+	ret_tally->touched =
+		positive(retention->exclusive_pages) + positive(retention->overlapping_pages);
+	ret_tally->requests = retention->open.requests;
+}
+
+size_t retention_route_count(const struct retention *retention)
+{
+	return HASH_COUNT(retention->routes) + 1;
+}
+
+void retention_routes(const struct retention *retention, struct retention_route *ret_routes)
+{
+	const struct holder *holder, *next;
+
+	HASH_ITER (hh, retention->routes, holder, next)
+		*ret_routes++ = (struct retention_route){
+			holder->text[0] ? holder->text : NULL, tally_of(holder)};
+	*ret_routes = (struct retention_route){NULL, tally_of(&retention->other)};
+}
+
+double retention_sample_ratio(const struct retention *retention)
+{
+	return 1.0 / (double)weight(retention);
+}
+
+bool retention_growth_known(const struct retention *retention)
+{
+	return retention->looked_up_before && retention->looked_up;
+}
+
+static struct estimate_sample sample_of(
+	const struct retention *retention, double sum, double squares)
+{
+	return (struct estimate_sample){
+		retention_sample_ratio(retention), sum > 0 ? squares / sum : 1};
+}
+
+/* Lazily freed pages that were written again are kept ones: as many as the kernel does not count.
+ */
+static void report_now(const struct retention *retention, const struct tally *tally,
+	uint64_t kernel_freed_pages, struct report_retention *report)
+{
+	const struct estimate_sample alone = sample_of(retention, 0, 0);
+	struct tally all;
+	uint64_t freed = tally->freed;
+	int64_t everywhere;
+
+	retention_requests(retention, &all);
+	everywhere = all.freed + positive(retention->background.counts.freed) +
+		     positive(retention->earlier.counts.freed) +
+		     positive(retention->unexplained.counts.freed);
+	if (kernel_freed_pages != REPORT_UNKNOWN && everywhere > 0 &&
+		kernel_freed_pages < (uint64_t)everywhere)
+		freed = (double)freed * (double)kernel_freed_pages / (double)everywhere + 0.5;
+	report->lazyfree_pages = freed;
+	report->swapped_pages = tally->swapped;
+	report->kept = estimate_pages(tally->resident + tally->freed - freed, &alone);
+}
+
+static void report_survival(const struct retention *retention, const struct curve_sums *sums,
+	struct report_retention *report)
+{
+	const struct estimate_sample sample =
+		sample_of(retention, retention->all_touches, retention->all_touches_squared);
+
+	for (int i = 0, at = 0; i < REPORT_AGES; i++) {
+		struct report_survival *survival = &report->survival[i];
+
+		while (curve_ages_s[at] < report_ages_s[i])
+			at++;
+		survival->touched_pages = sums->touched[at];
+		survival->kept_pages = sums->kept[at];
+		estimate_share(sums->kept[at], sums->touched[at], &sample, &survival->ratio,
+			&survival->low, &survival->high);
+	}
+	curve_half_life(sums, &report->half_life_s, &report->half_life_over_s);
+}
+
+static double per(uint64_t value, uint64_t count)
+{
+	return count ? (double)value / (double)count : NAN;
+}
+
+void retention_report(const struct retention *retention, const struct tally *tally,
+	uint64_t requests, uint64_t kernel_freed_pages, uint64_t page_bytes,
+	struct report_retention *ret_report)
+{
+	const struct estimate_sample touches =
+		sample_of(retention, retention->touches, retention->touches_squared);
+
+	report_retention_unknown(ret_report);
+	ret_report->touched = estimate_pages(tally->touched, &touches);
+	ret_report->touched_pages_per_request = per(tally->touched, requests);
+	report_survival(retention, &tally->curve, ret_report);
+	if (!retention->looked_up)
+		return;
+	report_now(retention, tally, kernel_freed_pages, ret_report);
+	ret_report->kept_pages_per_request = per(ret_report->kept.value, tally->requests);
+	if (retention->looked_up_before)
+		ret_report->growth_bytes = tally->growth * (int64_t)page_bytes;
+}
+
+/* Where most pages cannot be told to be a request's, the reason that comes first to mind. */
+static const char *hint_of(const struct report_attribution *attribution, uint64_t requests)
+{
+	uint64_t all = attribution->exclusive + attribution->overlapping + attribution->background;
+
+	if (!requests || all < 64)
+		return NULL;
+	if (attribution->background_ratio > 0.5)
+		return "most pages were touched outside requests: threads that neither receive nor "
+		       "answer do work";
+	if (attribution->overlapping_ratio > 0.5)
+		return "most pages were touched by threads with several requests open: an "
+		       "asynchronous server";
+	return NULL;
+}
+
+void retention_attribution(const struct retention *retention, uint64_t requests,
+	struct report_attribution *ret_attribution)
+{
+	struct report_attribution attribution = {
+		.exclusive = positive(retention->exclusive_pages),
+		.overlapping = positive(retention->overlapping_pages),
+		.background = positive(retention->background_pages),
+		.followed_pages = retention->followed_pages,
+		.copied_pages = positive(retention->copied_pages),
+		.kernel_pages = retention->kernel_pages,
+		.huge_pages = retention->huge_pages,
+		.background_kept_pages = REPORT_UNKNOWN,
+	};
+	uint64_t all = attribution.exclusive + attribution.overlapping + attribution.background;
+
+	attribution.exclusive_ratio = per(attribution.exclusive, all);
+	attribution.overlapping_ratio = per(attribution.overlapping, all);
+	attribution.background_ratio = per(attribution.background, all);
+	if (retention->looked_up)
+		attribution.background_kept_pages = positive(retention->background.counts.resident);
+	attribution.hint = hint_of(&attribution, requests);
+	*ret_attribution = attribution;
+}
+
+void retention_growth(
+	const struct retention *retention, uint64_t page_bytes, struct report_growth *ret_growth)
+{
+	const struct estimate_sample alone = sample_of(retention, 0, 0);
+	struct tally requests;
+	int64_t all;
+	struct report_pages error;
+
+	retention_requests(retention, &requests);
+	ret_growth->requests_bytes = requests.growth * (int64_t)page_bytes;
+	ret_growth->background_bytes = holder_growth(&retention->background) * (int64_t)page_bytes;
+	ret_growth->earlier_bytes = holder_growth(&retention->earlier) * (int64_t)page_bytes;
+	/* Pages that came and pages that went both are sampled. */
+	all = retention->touches / alone.ratio + fabs(retention->deaths) + 0.5;
+	error = estimate_pages(all, &alone);
+	ret_growth->error_bytes = (error.high - error.low) / 2 * page_bytes;
+}
+
+/*
+ * Life.
+ */
+
+struct retention *retention_new(const struct retention_options *options)
+{
+	struct retention *retention = calloc(1, sizeof(*retention));
+
+	if (!retention)
+		return NULL;
+	retention->options = *options;
+	retention->other.kind = HOLDER_ROUTE;
+	retention->open.kind = HOLDER_OPEN;
+	retention->overlapping.kind = HOLDER_OVERLAPPING;
+	retention->background.kind = HOLDER_BACKGROUND;
+	retention->earlier.kind = HOLDER_EARLIER;
+	retention->unexplained.kind = HOLDER_UNEXPLAINED;
+	return retention;
+}
+
+void retention_free(struct retention *retention)
+{
+	struct holder *holder, *next;
+
+	if (!retention)
+		return;
+	HASH_CLEAR(hh, retention->by_key);
+	for (size_t i = 0; i < retention->window_room; i++) {
+		if (!retention->windows[i])
+			continue;
+		holder_release(retention->windows[i]->holder);
+		free(retention->windows[i]);
+	}
+	free(retention->windows);
+	free(retention->free_windows);
+	pageset_deinit(&retention->pages);
+	HASH_ITER (hh, retention->routes, holder, next) {
+		HASH_DEL(retention->routes, holder);
+		curve_deinit(&holder->curve);
+		free(holder);
+	}
+	curve_deinit(&retention->other.curve);
+	curve_deinit(&retention->overlapping.curve);
+	free(retention);
+}
