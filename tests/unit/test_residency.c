@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,7 +33,6 @@
 #define NEVER_NS    UINT64_MAX
 #define RUNS_MAX    200000
 #define METHODS     2
-#define AREA_PAGES  64
 #define HUGE_BYTES  (2u << 20)
 #define BARRIER     2 /* pages without access around an area: nothing merges with it */
 #define END_OF_AREA (-ECANCELED)
@@ -410,6 +410,47 @@ static void pages_of_a_file_count_once_copied(void **state)
 	(void)close(fd);
 }
 
+/* Line ends are escaped in maps, to four characters each: a line of some 80,000. */
+static void path_of_any_length_is_passed_over(void **state)
+{
+	struct fixture *fixture = *state;
+	char *area = area_new(fixture, 8, 1), name[256] = "", root[] = "/tmp/pagestay-XXXXXX";
+	const size_t depth = 80;
+	int directory, up, fd;
+
+	memset(name, '\n', 255);
+	assert_non_null(mkdtemp(root));
+	directory = open(root, O_DIRECTORY | O_CLOEXEC);
+	for (size_t i = 0; i < depth; i++) {
+		assert_int_equal(mkdirat(directory, name, 0700), 0);
+		up = directory;
+		directory = openat(up, name, O_DIRECTORY | O_CLOEXEC);
+		assert_true(directory >= 0);
+		(void)close(up);
+	}
+	fd = openat(directory, "file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, 4 * fixture->page_bytes), 0);
+	map_over(fixture, area + 2 * fixture->page_bytes, 4, MAP_PRIVATE, fd);
+	read_pages(fixture, area, 2, 4);
+	touch(fixture, area, 0, 1);
+	touch(fixture, area, 4, 1);
+	touch(fixture, area, 7, 1);
+	assert_pages(fixture, area, "#...#..#");
+	area_free(fixture, area, 8);
+	(void)close(fd);
+	assert_int_equal(unlinkat(directory, "file", 0), 0);
+	for (size_t i = 0; i < depth; i++) {
+		up = openat(directory, "..", O_DIRECTORY | O_CLOEXEC);
+		assert_true(up >= 0);
+		assert_int_equal(unlinkat(up, name, AT_REMOVEDIR), 0);
+		(void)close(directory);
+		directory = up;
+	}
+	(void)close(directory);
+	assert_int_equal(rmdir(root), 0);
+}
+
 static void shared_pages_do_not_count(void **state)
 {
 	struct fixture *fixture = *state;
@@ -449,11 +490,12 @@ static void private_hugetlb_pages_do_not_count(void **state)
 {
 	struct fixture *fixture = *state;
 	const size_t pages = HUGE_BYTES / fixture->page_bytes;
-	char *area = area_new(fixture, 2 * pages, HUGE_BYTES);
+	char *area = area_new(fixture, 2 * pages, HUGE_BYTES), *huge;
 	int memory;
 
-	if (mmap(area, HUGE_BYTES, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_HUGETLB, -1, 0) == MAP_FAILED)
+	huge = mmap(area, HUGE_BYTES, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_HUGETLB, -1, 0);
+	if (huge == MAP_FAILED)
 		SKIP("no hugetlb pages: %s", strerror(errno));
 	touch(fixture, area, 0, pages + 1);
 	for (size_t method = 0; method < fixture->methods; method++) {
@@ -766,6 +808,55 @@ static int forbidden(struct fixture *fixture, size_t method, const struct ps_pro
 	return status;
 }
 
+static void exec_a_waiter(int signal)
+{
+	execl("/bin/sleep", "sleep", "1000", NULL);
+	_exit(1);
+}
+
+static void exec_when_told(void *context)
+{
+	touch_many(context);
+	(void)signal(SIGUSR1, exec_a_waiter);
+}
+
+static int exec_child(void *context, uint64_t page, uint64_t pages, bool swapped)
+{
+	const pid_t *pid = context;
+	char path[64], comm[32] = {};
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/comm", *pid);
+	assert_int_equal(kill(*pid, SIGUSR1), 0);
+	while (strcmp(comm, "sleep\n") != 0) {
+		FILE *file = fopen(path, "re");
+
+		assert_non_null(file);
+		assert_non_null(fgets(comm, sizeof(comm), file));
+		assert_int_equal(fclose(file), 0);
+	}
+	return 0;
+}
+
+static void memory_that_exec_replaced_is_gone(void **state)
+{
+	struct fixture *fixture = *state;
+
+	for (size_t method = 0; method < fixture->methods; method++) {
+		struct inherited inherited = {fixture, area_new(fixture, 8192, 1)};
+		pid_t pid = child_start(exec_when_told, &inherited);
+		struct ps_proc_key key = key_of(fixture, pid);
+		uint64_t next = 7;
+
+		assert_int_equal(residency_walk(fixture->residency[method], &key,
+					 (uintptr_t)inherited.area / fixture->page_bytes, NEVER_NS,
+					 exec_child, &pid, &next),
+			-ESRCH);
+		assert_int_equal(next, 7);
+		child_end(pid);
+		area_free(fixture, inherited.area, 8192);
+	}
+}
+
 static void process_of_another_user_may_not_be_read(void **state)
 {
 	struct fixture *fixture = *state;
@@ -981,6 +1072,7 @@ int main(void)
 		TEST(protection_does_not_matter),
 		TEST(zero_page_does_not_count_until_written),
 		TEST(pages_of_a_file_count_once_copied),
+		TEST(path_of_any_length_is_passed_over),
 		TEST(shared_pages_do_not_count),
 		TEST(guard_pages_do_not_count),
 		TEST(private_hugetlb_pages_do_not_count),
@@ -994,6 +1086,7 @@ int main(void)
 		TEST(process_of_another_start_time_is_not_found),
 		TEST(process_that_is_gone_is_not_found),
 		TEST(process_that_goes_meanwhile_is_not_found),
+		TEST(memory_that_exec_replaced_is_gone),
 		TEST(process_of_another_user_may_not_be_read),
 		TEST(reservation_costs_next_to_nothing),
 		TEST(few_pages_far_apart_are_found),

@@ -216,19 +216,19 @@ int procfs_memory(const struct procfs *procfs, const struct ps_proc_key *key, bo
 int procfs_open_file(
 	const struct procfs *procfs, const struct ps_proc_key *key, const char *name, int *ret_fd)
 {
-	_cleanup_(cleanup_close) int fd = -1;
 	char path[64], stat[FILE_BYTES];
-	int error;
+	int fd, error;
 
 	(void)snprintf(path, sizeof(path), "%" PRIu32 "/%s", key->tgid, name);
 	fd = openat(procfs->fd, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? -ESRCH : -errno;
 	error = read_stat(procfs, key, stat, sizeof(stat));
-	if (error)
+	if (error) {
+		(void)close(fd);
 		return error;
+	}
 	*ret_fd = fd;
-	fd = -1;
 	return 0;
 }
 

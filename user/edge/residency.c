@@ -108,6 +108,8 @@ struct walk {
 	int pagemap_fd;
 	residency_fn fn;
 	void *context;
+	uint64_t deadline_ns;
+	bool stepped;
 
 	/* What was read of maps and not yet taken. */
 	size_t maps_taken;
@@ -224,30 +226,35 @@ static int maps_fill(struct walk *walk)
 	return 0;
 }
 
-/* The next line, ended by a zero; NULL at the end. A path may be of any length. */
+/* A line, or a whole buffer of one, if that much was read; ended by a zero. */
+static char *maps_take(struct walk *walk)
+{
+	char *line = walk->residency->maps + walk->maps_taken;
+	const size_t left = walk->maps_filled - walk->maps_taken;
+	const char *end = memchr(line, '\n', left);
+	const size_t length = end ? (size_t)(end - line) : left;
+
+	if (!end && left < MAPS_BYTES)
+		return NULL;
+	line[length] = '\0';
+	walk->maps_taken += end ? length + 1 : length;
+	walk->maps_cut = !end;
+	return line;
+}
+
+/* The next line, or as much of it as fits: a path may be of any length. NULL at the end. */
 static int maps_line(struct walk *walk, char **ret_line)
 {
-	char *buffer = walk->residency->maps;
-
 	for (;;) {
-		char *line = buffer + walk->maps_taken;
-		const size_t left = walk->maps_filled - walk->maps_taken;
-		char *end = memchr(line, '\n', left);
 		const bool rest = walk->maps_cut;
+		char *line = maps_take(walk);
 		int error;
 
-		if (end || left == MAPS_BYTES || (rest && left > 0)) {
-			walk->maps_cut = !end;
-			walk->maps_taken = end ? (size_t)(end + 1 - buffer) : walk->maps_filled;
-			buffer[end ? (size_t)(end - buffer) : walk->maps_filled] = '\0';
-			if (rest)
-				continue;
+		if (line && rest)
+			continue;
+		if (line || walk->maps_ended) {
 			*ret_line = line;
 			return 0;
-		}
-		if (walk->maps_ended) {
-			*ret_line = NULL;
-			return left ? -EINVAL : 0;
 		}
 		error = maps_fill(walk);
 		if (error)
@@ -255,16 +262,19 @@ static int maps_line(struct walk *walk, char **ret_line)
 	}
 }
 
-/* 1 if there is another mapping, 0 at the end. */
+/* One without pages at the end. */
 static int maps_next(struct walk *walk, struct mapping *ret_mapping)
 {
-	char *line;
+	char *line = NULL;
 	int error = maps_line(walk, &line);
 
-	if (error || !line)
+	if (error)
 		return error;
-	error = parse_mapping(line, walk->residency->page_bytes, ret_mapping);
-	return error ? error : 1;
+	if (!line) {
+		*ret_mapping = (struct mapping){};
+		return 0;
+	}
+	return parse_mapping(line, walk->residency->page_bytes, ret_mapping);
 }
 
 /* Asks the file behind the mapping: names of hugetlbfs files are like any others. */
@@ -465,15 +475,35 @@ static uint64_t now_ns(void)
 	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
-/* All of [from, end of the address space) that time allows. */
-static int walk_mappings(struct walk *walk, uint64_t from, uint64_t deadline_ns, uint64_t *ret_next)
+/* Goes through the range as far as time allows: one step, whatever the time. */
+static int walk_range(struct walk *walk, struct range *range)
+{
+	while (range->page < range->end) {
+		int error;
+
+		if (walk->stepped && now_ns() >= walk->deadline_ns)
+			return 0;
+		error = walk->residency->method == RESIDENCY_SCAN ? scan_step(walk, range)
+								  : pagemap_step(walk, range);
+		if (error)
+			return error;
+		walk->stepped = true;
+	}
+	return 0;
+}
+
+static int walk_mappings(struct walk *walk, uint64_t from, uint64_t *ret_next)
 {
 	struct range range = {.page = from};
-	bool stepped = false;
 	struct mapping mapping;
-	int found;
+	int error;
 
-	while ((found = maps_next(walk, &mapping)) > 0) {
+	for (;;) {
+		error = maps_next(walk, &mapping);
+		if (error)
+			return error;
+		if (mapping.end == 0)
+			break;
 		/* Mappings that change while maps is read may be told twice, in part. */
 		if (mapping.end <= range.page || !may_hold_anonymous(walk, &mapping))
 			continue;
@@ -481,23 +511,14 @@ static int walk_mappings(struct walk *walk, uint64_t from, uint64_t deadline_ns,
 			range.page = mapping.start;
 		range.end = mapping.end;
 		range.has_file = has_file(&mapping);
-		while (range.page < range.end) {
-			int error;
-
-			if (stepped && now_ns() >= deadline_ns) {
-				*ret_next = range.page;
-				return 0;
-			}
-			error = walk->residency->method == RESIDENCY_SCAN
-					? scan_step(walk, &range)
-					: pagemap_step(walk, &range);
-			if (error)
-				return error;
-			stepped = true;
+		error = walk_range(walk, &range);
+		if (error)
+			return error;
+		if (range.page < range.end) {
+			*ret_next = range.page;
+			return 0;
 		}
 	}
-	if (found < 0)
-		return found;
 	*ret_next = UINT64_MAX;
 	return 0;
 }
@@ -510,12 +531,17 @@ static bool memory_is_gone(int maps_fd)
 	return pread(maps_fd, &byte, 1, 0) == 0;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): whom, what, how long, whereto: no two are one thing */
 int residency_walk(struct residency *residency, const struct ps_proc_key *key, uint64_t from,
 	uint64_t deadline_ns, residency_fn fn, void *context, uint64_t *ret_next)
 {
 	_cleanup_(cleanup_close) int maps_fd = -1;
 	_cleanup_(cleanup_close) int pagemap_fd = -1;
-	struct walk walk = {.residency = residency, .key = key, .fn = fn, .context = context};
+	struct walk walk = {.residency = residency,
+		.key = key,
+		.fn = fn,
+		.context = context,
+		.deadline_ns = deadline_ns};
 	uint64_t next;
 	int error;
 
@@ -528,7 +554,7 @@ int residency_walk(struct residency *residency, const struct ps_proc_key *key, u
 	walk.maps_fd = maps_fd;
 	walk.pagemap_fd = pagemap_fd;
 	walk.device = UINT64_MAX;
-	error = walk_mappings(&walk, from, deadline_ns, &next);
+	error = walk_mappings(&walk, from, &next);
 	if (!error)
 		error = run_flush(&walk);
 	if (error)
@@ -543,11 +569,10 @@ int residency_walk(struct residency *residency, const struct ps_proc_key *key, u
  * What this kernel does, found out on pages of our own.
  */
 
+/* MAP_FAILED if there is no memory. */
 static void *map_own(size_t bytes)
 {
-	void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	return pages == MAP_FAILED ? NULL : pages;
+	return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
 /* Whether a scan that excludes these categories finds just the written one of two pages. */
@@ -558,7 +583,7 @@ static bool scan_works(struct residency *residency, int fd, uint64_t excluded)
 	struct scan_arg arg;
 	bool works;
 
-	if (!pages)
+	if (pages == MAP_FAILED)
 		return false;
 	pages[0] = 1;
 	arg = (struct scan_arg){.start = (uintptr_t)pages,
@@ -588,7 +613,7 @@ static void learn_zero_page(struct residency *residency, int fd)
 	const uint64_t page_bytes = residency->page_bytes;
 	volatile char *page = map_own(page_bytes);
 
-	if (!page)
+	if (page == MAP_FAILED)
 		return;
 	(void)page[0];
 	residency->zero_pfn = own_pfn(residency, fd, page);
@@ -606,7 +631,7 @@ static void learn_huge_zero_page(struct residency *residency, int fd)
 	if (residency->huge_zero)
 		return;
 	area = map_own(2 * bytes);
-	if (!area)
+	if (area == MAP_FAILED)
 		return;
 	residency->huge_zero = area;
 	page = area + (bytes - (uintptr_t)area % bytes) % bytes;
