@@ -13,5 +13,6 @@ int run_routes_group(void);
 int run_faults_group(void);
 int run_loss_group(void);
 int run_lifecycle_group(void);
+int run_pages_group(void);
 
 #endif

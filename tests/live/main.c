@@ -31,6 +31,7 @@ static const struct {
 	{"faults", run_faults_group},
 	{"loss", run_loss_group},
 	{"lifecycle", run_lifecycle_group},
+	{"pages", run_pages_group},
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))

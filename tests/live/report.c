@@ -106,7 +106,8 @@ static json_t *find(json_t *object, const char *path)
 		const char *dot = strchr(path, '.');
 		size_t length = dot ? (size_t)(dot - path) : strlen(path);
 
-		object = json_object_getn(object, path, length);
+		object = json_is_array(object) ? json_array_get(object, strtoul(path, NULL, 10))
+					       : json_object_getn(object, path, length);
 		if (!dot)
 			break;
 		path = dot + 1;
@@ -397,6 +398,59 @@ size_t report_exits(const struct report *report, pid_t pid)
 
 	(void)walk(report, &(struct selection){.pid = pid}, count_exit, &exits);
 	return exits;
+}
+
+json_t *report_process(const struct report *report, size_t line, pid_t pid)
+{
+	json_t *process;
+	size_t i;
+
+	json_array_foreach (json_object_get(report_line(report, line), "processes"), i, process) {
+		if (count_of(process, "pid") == (uint64_t)pid)
+			return process;
+	}
+	return NULL;
+}
+
+json_t *report_route(json_t *process, const char *route)
+{
+	json_t *object;
+	size_t i;
+
+	json_array_foreach (json_object_get(process, "routes"), i, object) {
+		if (strcmp(json_string_value(json_object_get(object, "route")), route) == 0)
+			return object;
+	}
+	return NULL;
+}
+
+json_t *report_value(json_t *object, const char *path)
+{
+	return find(object, path);
+}
+
+struct route_sum {
+	const char *route, *path;
+	uint64_t sum;
+};
+
+static void add_route(json_t *process, void *data)
+{
+	struct route_sum *sum = data;
+	json_t *route = report_route(process, sum->route);
+
+	if (route)
+		sum->sum += count_of(route, sum->path);
+}
+
+uint64_t report_route_sum(
+	const struct report *report, pid_t pid, const char *route, const char *path)
+{
+	struct route_sum sum = {.route = route, .path = path};
+
+	if (walk(report, &(struct selection){.pid = pid}, add_route, &sum) == 0)
+		live_fail("process %d is not in the report", (int)pid);
+	return sum.sum;
 }
 
 struct balance {

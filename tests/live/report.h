@@ -3,7 +3,8 @@
  * What one run of pagestay reported: its JSON lines, each checked against the contract
  * pagestay.report/1 when it is read. Counters are for an interval, so sums over all lines are the
  * totals since "watching". Paths are field names joined by dots, within a process's object. A
- * missing or null value fails the running test: absent is not zero.
+ * missing or null value fails the running test, unless a function says otherwise: absent is not
+ * zero.
  */
 #ifndef PAGESTAY_TESTS_LIVE_REPORT_H
 #define PAGESTAY_TESTS_LIVE_REPORT_H
@@ -40,6 +41,17 @@ uint64_t report_last(const struct report *report, pid_t pid, const char *path);
 uint64_t report_line_sum(const struct report *report, const char *path);
 /* True when every line says that it is complete. */
 bool report_is_complete(const struct report *report);
+
+/* The process's object in a line, borrowed; NULL if it is not there. */
+json_t *report_process(const struct report *report, size_t line, pid_t pid);
+/* A route's object of a process's, borrowed; NULL if it is not there. */
+json_t *report_route(json_t *process, const char *route);
+/* The value at a dotted path below an object, in which a number is an array's index; NULL if any
+ * part of it is missing. */
+json_t *report_value(json_t *object, const char *path);
+/* The sum of a route's counter over all lines; lines without the route count 0. */
+uint64_t report_route_sum(
+	const struct report *report, pid_t pid, const char *route, const char *path);
 
 /* Prints the difference and returns false when a sum is not the expected one. */
 bool report_expect(const struct report *report, const char *who, pid_t pid, const char *path,

@@ -522,6 +522,16 @@ static void report_attribution(const struct tracked_process *process, struct rep
 	attribution->background_ratio = share(attribution->background, all);
 }
 
+/* Nothing can be looked up in a process that is gone. */
+static void forget_pages(struct report_retention *retention)
+{
+	retention->kept = (struct report_pages){REPORT_UNKNOWN, REPORT_UNKNOWN, REPORT_UNKNOWN};
+	retention->swapped_pages = REPORT_UNKNOWN;
+	retention->lazyfree_pages = REPORT_UNKNOWN;
+	retention->growth_bytes = REPORT_DELTA_UNKNOWN;
+	retention->kept_pages_per_request = NAN;
+}
+
 static void report_pages(
 	const struct track *track, struct tracked_process *process, struct report_process *row)
 {
@@ -534,6 +544,8 @@ static void report_pages(
 			track->stream.page_bytes, &row->retention);
 		row->sample_ratio = retention_sample_ratio(process->retention);
 	}
+	if (process->exited)
+		forget_pages(&row->retention);
 	report_attribution(process, row);
 	report_growth(track, process, row);
 }
@@ -646,8 +658,7 @@ static int report_rows(struct track *track)
 		report_row(track, process, row);
 		if (strcmp(track->stream.detail, "ledger") == 0)
 			forget_requests(row);
-		if (!process->exited)
-			report_pages(track, process, row);
+		report_pages(track, process, row);
 		if (!track->stream.routes)
 			continue;
 		row->routes = &track->routes[used];
