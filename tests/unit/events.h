@@ -53,10 +53,28 @@ static inline void event_numbers_random(uint64_t *state, uint64_t *numbers, size
 		numbers[i] = random_number(state);
 }
 
+/* Any numbers; what the kernel says is only some of them. */
+static inline struct ps_page page_random(uint64_t *state)
+{
+	return (struct ps_page){
+		.kind = (uint32_t)random_number(state),
+		.place = (uint32_t)random_number(state),
+		.flags = (uint32_t)random_number(state),
+		.tid = (uint32_t)random_number(state),
+		.to_tid = (uint32_t)random_number(state),
+		.page = random_number(state),
+		.pages = random_number(state),
+		.set = random_number(state),
+		.to = random_number(state),
+		.at_ns = random_number(state),
+	};
+}
+
 static inline bool event_has_proc(enum event_kind kind)
 {
 	return kind == EVENT_PROCESS || kind == EVENT_COUNTERS || kind == EVENT_ROUTE ||
-	       kind == EVENT_MEMORY || kind == EVENT_EXITED;
+	       kind == EVENT_MEMORY || kind == EVENT_EXITED || kind == EVENT_PAGE ||
+	       kind == EVENT_RESIDENT || kind == EVENT_LEVEL;
 }
 
 static inline void event_random(uint64_t *state, enum event_kind kind, struct event *event)
@@ -72,6 +90,8 @@ static inline void event_random(uint64_t *state, enum event_kind kind, struct ev
 		random_text(state, event->stream.host, sizeof(event->stream.host));
 		random_text(state, event->stream.detail, sizeof(event->stream.detail));
 		event->stream.routes = random_below(state, 2);
+		event->stream.page_bytes = random_number(state);
+		event->stream.page_seed = random_number(state);
 		break;
 	case EVENT_NOTE:
 		random_text(state, event->note.text, sizeof(event->note.text));
@@ -87,6 +107,7 @@ static inline void event_random(uint64_t *state, enum event_kind kind, struct ev
 	case EVENT_ROUTE:
 		random_text(state, event->route.text, sizeof(event->route.text));
 		event->route.requests = random_number(state);
+		event->route.hash = random_number(state);
 		break;
 	case EVENT_MEMORY:
 		event_numbers_random(state, (uint64_t *)&event->memory,
@@ -99,6 +120,16 @@ static inline void event_random(uint64_t *state, enum event_kind kind, struct ev
 	case EVENT_TICK:
 		event_numbers_random(
 			state, (uint64_t *)&event->tick, sizeof(event->tick) / sizeof(uint64_t));
+		break;
+	case EVENT_PAGE:
+		event->page = page_random(state);
+		break;
+	case EVENT_RESIDENT:
+		event_numbers_random(state, (uint64_t *)&event->resident,
+			random_below(state, sizeof(event->resident) / sizeof(uint64_t) + 1));
+		break;
+	case EVENT_LEVEL:
+		event->level.level = random_number(state);
 		break;
 	default:
 		break;
@@ -119,6 +150,7 @@ static inline void event_largest(enum event_kind kind, struct event *event)
 		memset(event->stream.host, 0xff, sizeof(event->stream.host) - 1);
 		memset(event->stream.detail, 0xff, sizeof(event->stream.detail) - 1);
 		event->stream.routes = 1;
+		event->stream.page_bytes = event->stream.page_seed = UINT64_MAX;
 		break;
 	case EVENT_NOTE:
 		memset(event->note.text, 0xff, sizeof(event->note.text) - 1);
@@ -132,7 +164,7 @@ static inline void event_largest(enum event_kind kind, struct event *event)
 		break;
 	case EVENT_ROUTE:
 		memset(event->route.text, 0xff, sizeof(event->route.text) - 1);
-		event->route.requests = UINT64_MAX;
+		event->route.requests = event->route.hash = UINT64_MAX;
 		break;
 	case EVENT_MEMORY:
 		memset(&event->memory, 0xff, sizeof(event->memory));
@@ -144,26 +176,43 @@ static inline void event_largest(enum event_kind kind, struct event *event)
 	case EVENT_TICK:
 		memset(&event->tick, 0xff, sizeof(event->tick));
 		break;
+	case EVENT_PAGE:
+		memset(&event->page, 0xff, sizeof(event->page));
+		event->page.pad0 = 0;
+		break;
+	case EVENT_RESIDENT:
+		memset(&event->resident, 0xff, sizeof(event->resident));
+		break;
+	case EVENT_LEVEL:
+		event->level.level = UINT64_MAX;
+		break;
 	default:
 		break;
 	}
 }
 
+/* What may come anywhere but before STREAM. */
+static const enum event_kind event_kinds_anywhere[] = {EVENT_NOTE, EVENT_PROCESS, EVENT_COUNTERS,
+	EVENT_ROUTE, EVENT_MEMORY, EVENT_EXITED, EVENT_LOSS, EVENT_PAGE, EVENT_RESIDENT,
+	EVENT_LEVEL};
+
+#define EVENT_KINDS_ANYWHERE (sizeof(event_kinds_anywhere) / sizeof(event_kinds_anywhere[0]))
+
+/* STREAM, START and TICK are the others. */
+_Static_assert(EVENT_KINDS_ANYWHERE + 3 == EVENT_KINDS - EVENT_STREAM, "every kind is told");
+
 /* A stream in the order that event.h tells: at most `max` (at least 4) events, how many. */
 static inline size_t stream_random(uint64_t *state, struct event *events, size_t max)
 {
-	static const enum event_kind anywhere[] = {
-		EVENT_PROCESS, EVENT_COUNTERS, EVENT_ROUTE, EVENT_MEMORY, EVENT_EXITED, EVENT_LOSS};
 	size_t count = 4 + random_below(state, max - 3);
 	size_t start = 1 + random_below(state, count / 2);
 
 	event_random(state, EVENT_STREAM, &events[0]);
 	for (size_t i = 1; i < count; i++) {
-		enum event_kind kind = anywhere[random_below(state, 6)];
+		enum event_kind kind =
+			event_kinds_anywhere[random_below(state, EVENT_KINDS_ANYWHERE)];
 
-		if (i < start && i <= 2)
-			kind = EVENT_NOTE;
-		else if (i == start)
+		if (i == start)
 			kind = EVENT_START;
 		else if (i == count - 1 || (i > start && random_below(state, 8) == 0))
 			kind = EVENT_TICK;

@@ -5,6 +5,7 @@
  * is one that the kernel keeps whole.
  */
 #include <setjmp.h>
+#include <stdbool.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -65,7 +66,7 @@ struct member {
 struct layout {
 	const char *name;
 	size_t bytes;
-	struct member members[8];
+	struct member members[12];
 };
 
 #define MEMBER(type, name)                                                                         \
@@ -73,7 +74,6 @@ struct layout {
 #name, offsetof(struct type, name), sizeof(((struct type *)0)->name)               \
 	}
 
-/* struct ps_record passes through a ring, which has no type; its size is asserted on both sides. */
 static const struct layout layouts[] = {
 	{"ps_proc_key", sizeof(struct ps_proc_key),
 		{MEMBER(ps_proc_key, start_ns), MEMBER(ps_proc_key, tgid),
@@ -89,6 +89,21 @@ static const struct layout layouts[] = {
 };
 
 #define LAYOUTS (sizeof(layouts) / sizeof(layouts[0]))
+
+/* What passes through rings, which have no types; the sizes are asserted on both sides. */
+static const struct layout records[] = {
+	{"ps_record", sizeof(struct ps_record),
+		{MEMBER(ps_record, proc), MEMBER(ps_record, kind), MEMBER(ps_record, pad0)}},
+	{"ps_page", sizeof(struct ps_page),
+		{MEMBER(ps_page, kind), MEMBER(ps_page, place), MEMBER(ps_page, flags),
+			MEMBER(ps_page, tid), MEMBER(ps_page, to_tid), MEMBER(ps_page, pad0),
+			MEMBER(ps_page, page), MEMBER(ps_page, pages), MEMBER(ps_page, set),
+			MEMBER(ps_page, to), MEMBER(ps_page, at_ns)}},
+	{"ps_page_record", sizeof(struct ps_page_record),
+		{MEMBER(ps_page_record, proc), MEMBER(ps_page_record, page)}},
+};
+
+#define RECORDS (sizeof(records) / sizeof(records[0]))
 
 static const struct btf_type *struct_of(const struct btf *btf, const char *name)
 {
@@ -122,18 +137,24 @@ static void structs_have_the_same_layout_on_both_sides(void **state)
 	}
 }
 
+static void assert_no_hidden_padding(const struct layout *layout)
+{
+	size_t end = 0;
+
+	for (const struct member *member = layout->members; member->name; member++) {
+		assert_int_equal(member->offset, end);
+		end += member->bytes;
+	}
+	assert_int_equal(end, layout->bytes);
+}
+
 /* Padding that nobody wrote down is neither zeroed nor compared. */
 static void structs_have_no_hidden_padding(void **state)
 {
-	for (size_t i = 0; i < LAYOUTS; i++) {
-		size_t end = 0;
-
-		for (const struct member *member = layouts[i].members; member->name; member++) {
-			assert_int_equal(member->offset, end);
-			end += member->bytes;
-		}
-		assert_int_equal(end, layouts[i].bytes);
-	}
+	for (size_t i = 0; i < LAYOUTS; i++)
+		assert_no_hidden_padding(&layouts[i]);
+	for (size_t i = 0; i < RECORDS; i++)
+		assert_no_hidden_padding(&records[i]);
 }
 
 /* Variables of the object that userspace sets or reads by index. */
@@ -148,6 +169,10 @@ static void arrays_have_the_same_length_on_both_sides(void **state)
 		{"cfg_ports", sizeof(uint32_t)},
 		{"cfg_self", sizeof(uint32_t)},
 		{"cfg_route_seed", sizeof(uint64_t)},
+		{"cfg_pages", sizeof(bool)},
+		{"cfg_rss_each", sizeof(bool)},
+		{"cfg_page_shift", sizeof(uint32_t)},
+		{"cfg_page_seed", sizeof(uint64_t)},
 	};
 	const struct btf *btf = *state;
 
@@ -187,6 +212,37 @@ static void names_are_short_enough_for_the_kernel(void **state)
 	bpf_object__close(object);
 }
 
+/*
+ * Which pages are sampled, the one thing that both sides compute. Blocks of page numbers in a row,
+ * as mappings have them.
+ */
+static void sampled_pages_are_an_even_part_of_the_level_below(void **state)
+{
+	const uint64_t pages = 1 << 18;
+
+	for (uint64_t seed = 0; seed < 4; seed++) {
+		uint64_t first = 0x7f0000000000ull >> 12, count[17] = {};
+
+		for (uint64_t page = first; page < first + pages; page++)
+			for (uint32_t level = 0; level <= 16; level++) {
+				if (!ps_page_sampled(page, seed * 0x123456789abcdefull, level))
+					break;
+				count[level]++;
+			}
+		assert_int_equal(count[0], pages);
+		/* Within five standard deviations. */
+		for (uint32_t level = 1; level <= 16; level++) {
+			int64_t off = (int64_t)count[level] - (int64_t)(pages >> level);
+
+			assert_in_range(off * off, 0, 25 * (pages >> level));
+		}
+		for (uint64_t page = first; page < first + pages; page++)
+			for (uint32_t level = 1; level <= 16; level++)
+				if (ps_page_sampled(page, seed, level))
+					assert_true(ps_page_sampled(page, seed, level - 1));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -194,6 +250,7 @@ int main(void)
 		cmocka_unit_test(structs_have_no_hidden_padding),
 		cmocka_unit_test(arrays_have_the_same_length_on_both_sides),
 		cmocka_unit_test(names_are_short_enough_for_the_kernel),
+		cmocka_unit_test(sampled_pages_are_an_even_part_of_the_level_below),
 	};
 
 	return cmocka_run_group_tests_name("abi", tests, setup, teardown);

@@ -103,7 +103,10 @@ static void encoding_is_fixed(void **state)
 	strcpy(event.stream.host, "db1");
 	strcpy(event.stream.detail, "ledger");
 	event.stream.routes = 1;
-	assert_encoding(&event, 1, 12, 3, 'd', 'b', '1', 6, 'l', 'e', 'd', 'g', 'e', 'r', 1);
+	event.stream.page_bytes = 4096;
+	event.stream.page_seed = 5;
+	assert_encoding(
+		&event, 1, 15, 3, 'd', 'b', '1', 6, 'l', 'e', 'd', 'g', 'e', 'r', 1, 0x80, 0x20, 5);
 
 	memset(&event, 0, sizeof(event));
 	event.kind = EVENT_COUNTERS;
@@ -124,6 +127,56 @@ static void encoding_is_fixed(void **state)
 	memset(&event, 0, sizeof(event));
 	event.kind = EVENT_LOSS;
 	assert_encoding(&event, 9, 1, 0);
+	event.loss.lost[PS_LOST_PAGES] = 3;
+	assert_encoding(&event, 9, 4, 3, 0, 0, 3);
+}
+
+static struct event of_process(enum event_kind kind)
+{
+	struct event event;
+
+	memset(&event, 0, sizeof(event));
+	event.kind = kind;
+	event.proc.tgid = 1;
+	event.proc.start_ns = 2;
+	return event;
+}
+
+static void encoding_of_pages_is_fixed(void **state)
+{
+	struct event event = of_process(EVENT_ROUTE);
+
+	strcpy(event.route.text, "-");
+	event.route.requests = 3;
+	event.route.hash = 4;
+	assert_encoding(&event, 6, 6, 1, 2, 1, '-', 3, 4);
+
+	event = of_process(EVENT_MEMORY);
+	event.memory = (struct event_memory){3, 4, 5, 6, 7, 8, 9};
+	assert_encoding(&event, 7, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9);
+
+	event = of_process(EVENT_TICK);
+	event.proc = (struct ps_proc_key){};
+	event.tick = (struct event_tick){1, 2, 3, 4, 5};
+	assert_encoding(&event, 10, 5, 1, 2, 3, 4, 5);
+
+	event = of_process(EVENT_PAGE);
+	event.page = (struct ps_page){3, 4, 5, 6, 7, 0, 8, 9, 10, 11, 128};
+	assert_encoding(&event, 11, 13, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0x80, 1);
+
+	event = of_process(EVENT_RESIDENT);
+	event.resident.began_ns = 3;
+	event.resident.from = 4;
+	event.resident.to = EVENT_UNKNOWN;
+	event.resident.runs[1] = 6;
+	event.resident.runs[2] = 7;
+	event.resident.runs[3] = 9;
+	assert_encoding(&event, 12, 19, 1, 2, 3, 4, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+		0xff, 1, 4, 0, 6, 7, 9);
+
+	event = of_process(EVENT_LEVEL);
+	event.level.level = 16;
+	assert_encoding(&event, 13, 3, 1, 2, 16);
 }
 
 static void text_without_terminator_loses_its_last_byte(void **state)
@@ -179,10 +232,54 @@ static void malformed_events_are_refused(void **state)
 	assert_refused(EVENT_NOTE, 2, 2, 'a');
 	assert_refused(EVENT_NOTE, 4, 3, 'a', 0, 'b');
 	/* a flag of 2 */
-	assert_refused(EVENT_STREAM, 3, 0, 0, 2);
+	assert_refused(EVENT_STREAM, 5, 0, 0, 2, 0, 0);
 	/* arrays: more than there can be, a zero at the end */
-	assert_refused(EVENT_LOSS, 4, 3, 1, 1, 1);
+	assert_refused(EVENT_LOSS, 5, 4, 1, 1, 1, 1);
 	assert_refused(EVENT_LOSS, 3, 2, 1, 0);
+}
+
+static void malformed_pages_are_refused(void **state)
+{
+	/* a field too few, one too many, and as the first version had it */
+	assert_refused(EVENT_PAGE, 11, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11);
+	assert_refused(EVENT_PAGE, 13, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13);
+	assert_refused(EVENT_LEVEL, 2, 1, 2);
+	assert_refused(EVENT_LEVEL, 4, 1, 2, 3, 4);
+	assert_refused(EVENT_STREAM, 3, 0, 0, 1);
+	assert_refused(EVENT_ROUTE, 5, 1, 2, 1, '-', 3);
+	assert_refused(EVENT_MEMORY, 7, 1, 2, 3, 4, 5, 6, 7);
+	assert_refused(EVENT_TICK, 4, 1, 2, 3, 4);
+	/* a kind of page record, and a thread, of more than 32 bits */
+	assert_refused(
+		EVENT_PAGE, 16, 1, 2, 0xff, 0xff, 0xff, 0xff, 0x1f, 4, 5, 6, 7, 8, 9, 10, 11, 12);
+	assert_refused(
+		EVENT_PAGE, 16, 1, 2, 3, 4, 5, 6, 0xff, 0xff, 0xff, 0xff, 0x1f, 8, 9, 10, 11, 12);
+	/* a level of more than 64 bits, in more bytes than it needs */
+	assert_refused(
+		EVENT_LEVEL, 12, 1, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2);
+	assert_refused(EVENT_LEVEL, 4, 1, 2, 0x83, 0);
+	/* runs: fewer than told, the last number of them 0, more than an event holds */
+	assert_refused(EVENT_RESIDENT, 7, 1, 2, 3, 4, 5, 2, 6);
+	assert_refused(EVENT_RESIDENT, 8, 1, 2, 3, 4, 5, 2, 6, 0);
+	assert_refused(EVENT_RESIDENT, 6, 1, 2, 3, 4, 5, 2);
+}
+
+static void runs_as_many_as_fit_are_taken(void **state)
+{
+	uint8_t bytes[11 + 2 * EVENT_RUNS] = {EVENT_RESIDENT, (7 + 2 * EVENT_RUNS) % 128 + 128, 1,
+		1, 2, 3, 4, 5, 2 * EVENT_RUNS % 128 + 128, 2 * EVENT_RUNS / 128};
+	struct event event;
+	size_t used;
+
+	_Static_assert(2 * EVENT_RUNS >= 128 && 2 * EVENT_RUNS < 249, "lengths of two bytes");
+	memset(bytes + 10, 6, sizeof(bytes) - 10);
+	assert_int_equal(decode_exactly(bytes, sizeof(bytes) - 1, &event, &used), 0);
+	assert_int_equal(used, sizeof(bytes) - 1);
+	assert_int_equal(event.resident.runs[2 * EVENT_RUNS - 1], 6);
+	/* half a run more, with the byte for it */
+	bytes[1]++;
+	bytes[8]++;
+	assert_int_equal(decode_exactly(bytes, sizeof(bytes), &event, &used), -EBADMSG);
 }
 
 static void text_as_long_as_its_field_is_refused(void **state)
@@ -277,9 +374,12 @@ int main(void)
 		cmocka_unit_test(largest_of_every_kind_round_trips),
 		cmocka_unit_test(random_events_round_trip),
 		cmocka_unit_test(encoding_is_fixed),
+		cmocka_unit_test(encoding_of_pages_is_fixed),
 		cmocka_unit_test(text_without_terminator_loses_its_last_byte),
 		cmocka_unit_test(unknown_kinds_are_refused),
 		cmocka_unit_test(malformed_events_are_refused),
+		cmocka_unit_test(malformed_pages_are_refused),
+		cmocka_unit_test(runs_as_many_as_fit_are_taken),
 		cmocka_unit_test(text_as_long_as_its_field_is_refused),
 		cmocka_unit_test(every_truncation_is_refused),
 		cmocka_unit_test(garbage_is_refused_or_canonical),

@@ -104,12 +104,15 @@ static void no_words_watch_every_server(void **state)
 	assert_false(options->by_comm);
 	assert_false(options->json);
 	assert_true(options->requests);
+	assert_false(options->pages);
 	assert_false(options->routes);
 	assert_false(options->verbose);
 	assert_int_equal(options->top, 10);
 	assert_int_equal(options->max_processes, 8192);
 	assert_int_equal(options->max_routes, 8192);
-	assert_int_equal(options->ring_bytes, 262144);
+	assert_int_equal(options->max_pages, 262144);
+	assert_int_equal(options->sample_level, 0);
+	assert_int_equal(options->ring_bytes, 0); /* each ring's own default */
 	assert_true(options->interval_s == 10.0);
 	assert_int_equal(options->count, 0);
 	assert_null(options->file);
@@ -173,17 +176,53 @@ static void formats_and_details_are_understood(void **state)
 	assert_false(accept("--detail ledger")->requests);
 	assert_true(accept("--detail requests --routes")->routes);
 	assert_true(accept("--detail ledger --detail requests --routes")->routes);
+	assert_true(accept("--detail pages --routes")->routes);
 	assert_int_equal(accept("--top 0")->top, 0);
+}
+
+static void assert_detail(const char *text, bool requests, bool pages)
+{
+	const struct options *options = accept(text);
+
+	if (options->requests != requests || options->pages != pages)
+		fail_msg("`%s`: requests %d, pages %d", text, options->requests, options->pages);
+}
+
+/* Pages include requests; whoever names a process wants to know of its pages. */
+static void pages_are_the_default_of_listed_processes(void **state)
+{
+	assert_detail("", true, false);
+	assert_detail("--detail pages", true, true);
+	assert_detail("--detail requests", true, false);
+	assert_detail("--detail ledger", false, false);
+	assert_detail("-p 1", true, true);
+	assert_detail("-p 1 -p 2 --routes --comm a", true, true);
+	assert_detail("record -o f -p 1", true, true);
+	assert_detail("--comm a --port 80", true, false);
+	/* what is said goes before it, wherever it stands */
+	assert_detail("-p 1 --detail requests", true, false);
+	assert_detail("--detail requests -p 1", true, false);
+	assert_detail("--detail ledger -p 1", false, false);
+	assert_detail("-p 1 --detail pages", true, true);
+	assert_detail("--detail pages --detail ledger -p 1", false, false);
+	assert_detail("--detail ledger --detail pages", true, true);
 }
 
 static void bounds_are_understood(void **state)
 {
 	const struct options *options =
-		accept("--max-processes 1 --max-routes 1048576 --ring-bytes 4096");
+		accept("--max-processes 1 --max-routes 1048576 --ring-bytes 4096 "
+		       "--max-pages 64 --sample-level 16");
 
 	assert_int_equal(options->max_processes, 1);
 	assert_int_equal(options->max_routes, 1048576);
 	assert_int_equal(options->ring_bytes, 4096);
+	assert_int_equal(options->max_pages, 64);
+	assert_int_equal(options->sample_level, 16);
+	assert_int_equal(accept("--ring-bytes 1")->ring_bytes, 1);
+	assert_int_equal(accept("--ring-bytes 1073741824")->ring_bytes, 1 << 30);
+	assert_int_equal(accept("--max-pages 1073741824")->max_pages, 1 << 30);
+	assert_int_equal(accept("record -o f --sample-level 0")->sample_level, 0);
 }
 
 static void help_and_version_look_no_further(void **state)
@@ -199,8 +238,8 @@ static void help_names_every_option(void **state)
 {
 	static const char *const names[] = {"-p, --pid", "--comm", "--port", "-o, --output",
 		"--json", "--detail", "--routes", "--top", "--max-processes", "--max-routes",
-		"--ring-bytes", "-v, --verbose", "--version", "-h, --help", "watch", "record",
-		"replay", "doctor"};
+		"--max-pages", "--sample-level", "--ring-bytes", "-v, --verbose", "--version",
+		"-h, --help", "watch", "record", "replay", "doctor"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		assert_non_null(strstr(options_help, names[i]));
@@ -247,7 +286,7 @@ static void value_that_an_option_does_not_take_is_named(void **state)
 static void options_without_their_value_are_named(void **state)
 {
 	REFUSE_EACH("%s", "-p", "--pid", "--comm", "--port", "-o", "--output", "--detail", "--top",
-		"--max-processes", "--max-routes", "--ring-bytes");
+		"--max-processes", "--max-routes", "--max-pages", "--sample-level", "--ring-bytes");
 	refuse("record -o", "'-o'");
 	refuse("-vp", "'-vp'");
 }
@@ -296,7 +335,7 @@ static void bad_patterns_are_named(void **state)
 static void bad_formats_and_details_are_named(void **state)
 {
 	REFUSE_EACH("-o %s", "xml", "JSON", "_");
-	REFUSE_EACH("--detail %s", "pages", "Ledger", "_");
+	REFUSE_EACH("--detail %s", "page", "pages,", "Pages", "Ledger", "_");
 }
 
 static void impossible_bounds_are_named(void **state)
@@ -304,6 +343,9 @@ static void impossible_bounds_are_named(void **state)
 	REFUSE_EACH("--top %s", "-1", "x", "1000001");
 	REFUSE_EACH("--max-processes %s", "0", "-1", "1048577");
 	REFUSE_EACH("--max-routes %s", "0", "-1", "1048577");
+	REFUSE_EACH("--max-pages %s", "0", "-1", "63", "64k", "_", "1073741825",
+		"18446744073709551680");
+	REFUSE_EACH("--sample-level %s", "-1", "17", "1.5", "x", "_", "4294967296");
 	REFUSE_EACH("--ring-bytes %s", "0", "-1", "1073741825");
 }
 
@@ -320,6 +362,10 @@ static void words_that_do_not_go_together_are_named(void **state)
 	refuse("replay --routes f", "--routes");
 	refuse("replay --detail ledger f", "--detail");
 	refuse("replay --max-routes 3 f", "--max-");
+	refuse("replay --max-pages 64 f", "--max-");
+	refuse("replay --sample-level 3 f", "--sample-level");
+	refuse("replay --detail pages f", "--detail");
+	refuse("doctor --detail pages", "--detail");
 	refuse("replay -v f", "--verbose");
 	refuse("doctor -o json", "-o");
 	refuse("doctor --top 3", "--top");
@@ -337,6 +383,7 @@ int main(void)
 		TEST(interval_and_count_follow_the_options),
 		TEST(processes_are_chosen_by_pid_name_and_port),
 		TEST(formats_and_details_are_understood),
+		TEST(pages_are_the_default_of_listed_processes),
 		TEST(bounds_are_understood),
 		TEST(help_and_version_look_no_further),
 		TEST(help_names_every_option),

@@ -70,8 +70,8 @@ static size_t events_of_kinds(const enum event_kind *kinds, struct event *events
 }
 
 static const enum event_kind usual[] = {EVENT_STREAM, EVENT_NOTE, EVENT_NOTE, EVENT_PROCESS,
-	EVENT_COUNTERS, EVENT_MEMORY, EVENT_START, EVENT_COUNTERS, EVENT_TICK, EVENT_TICK,
-	EVENT_LOSS, EVENT_PROCESS, EVENT_EXITED, EVENT_ROUTE, EVENT_TICK, 0};
+	EVENT_LEVEL, EVENT_RESIDENT, EVENT_START, EVENT_COUNTERS, EVENT_TICK, EVENT_TICK,
+	EVENT_PAGE, EVENT_NOTE, EVENT_EXITED, EVENT_ROUTE, EVENT_TICK, 0};
 
 static void assert_drains_by_boundary(
 	struct source *source, const struct event *events, size_t count)
@@ -245,12 +245,22 @@ static void streams_out_of_order_are_damaged(void **state)
 		{{EVENT_STREAM, EVENT_COUNTERS}, 2, "before its START"},
 		{{EVENT_STREAM, EVENT_STREAM, EVENT_START}, 1, order},
 		{{EVENT_STREAM, EVENT_TICK}, 1, order},
-		{{EVENT_STREAM, EVENT_PROCESS, EVENT_NOTE, EVENT_START}, 2, order},
+		{{EVENT_STREAM, EVENT_NOTE}, 2, "before its START"},
+		{{EVENT_STREAM, EVENT_NOTE, EVENT_STREAM, EVENT_START}, 2, order},
+		{{EVENT_STREAM, EVENT_PROCESS, EVENT_NOTE}, 3, "before its START"},
+		{{EVENT_STREAM, EVENT_PROCESS, EVENT_NOTE, EVENT_TICK}, 3, order},
+		{{EVENT_STREAM, EVENT_PAGE, EVENT_STREAM, EVENT_START}, 2, order},
+		{{EVENT_STREAM, EVENT_RESIDENT, EVENT_TICK}, 2, order},
 		{{EVENT_STREAM, EVENT_START, EVENT_START}, 2, order},
 		{{EVENT_STREAM, EVENT_START, EVENT_TICK, EVENT_START}, 3, order},
-		{{EVENT_STREAM, EVENT_START, EVENT_NOTE, EVENT_TICK}, 2, order},
+		{{EVENT_STREAM, EVENT_START, EVENT_NOTE, EVENT_START}, 3, order},
+		{{EVENT_STREAM, EVENT_START, EVENT_NOTE, EVENT_NOTE}, 4, "inside an interval"},
+		{{EVENT_STREAM, EVENT_START, EVENT_TICK, EVENT_NOTE}, 4, "inside an interval"},
 		{{EVENT_STREAM, EVENT_START, EVENT_STREAM, EVENT_TICK}, 2, order},
 		{{EVENT_STREAM, EVENT_START, EVENT_LOSS}, 3, "inside an interval"},
+		{{EVENT_STREAM, EVENT_START, EVENT_PAGE}, 3, "inside an interval"},
+		{{EVENT_STREAM, EVENT_START, EVENT_RESIDENT}, 3, "inside an interval"},
+		{{EVENT_STREAM, EVENT_START, EVENT_LEVEL}, 3, "inside an interval"},
 		{{EVENT_STREAM, EVENT_START, EVENT_TICK, EVENT_EXITED}, 4, "inside an interval"},
 	};
 
@@ -271,10 +281,8 @@ static void streams_out_of_order_are_damaged(void **state)
 	}
 }
 
-static void what_is_there_already_may_be_anything_of_an_interval(void **state)
+static void assert_replays(const enum event_kind *kinds)
 {
-	static const enum event_kind kinds[] = {
-		EVENT_STREAM, EVENT_LOSS, EVENT_ROUTE, EVENT_EXITED, EVENT_START, 0};
 	struct event events[EVENTS_MAX];
 	size_t count = events_of_kinds(kinds, events);
 	struct placed placed = place_events(events, count);
@@ -284,6 +292,24 @@ static void what_is_there_already_may_be_anything_of_an_interval(void **state)
 	assert_int_equal(drain_all(&placed, events, count, &result, &diag), count);
 	assert_int_equal(result, 0);
 	(void)close(placed.fd);
+}
+
+/* What is there already may be anything of an interval, and both in any order. */
+static void any_kind_may_follow_any_before_and_after_start(void **state)
+{
+	for (size_t i = 0; i < EVENT_KINDS_ANYWHERE; i++) {
+		for (size_t k = 0; k < EVENT_KINDS_ANYWHERE; k++) {
+			const enum event_kind one = event_kinds_anywhere[i];
+			const enum event_kind other = event_kinds_anywhere[k];
+			const enum event_kind before[] = {
+				EVENT_STREAM, one, other, EVENT_START, EVENT_TICK, 0};
+			const enum event_kind after[] = {
+				EVENT_STREAM, EVENT_START, one, other, EVENT_TICK, 0};
+
+			assert_replays(before);
+			assert_replays(after);
+		}
+	}
 }
 
 static void recording_without_its_end_is_cut_short_after_its_intervals(void **state)
@@ -361,7 +387,7 @@ int main(void)
 		cmocka_unit_test(random_streams_replay),
 		cmocka_unit_test(recording_of_a_replay_is_the_same_bytes),
 		cmocka_unit_test(streams_out_of_order_are_damaged),
-		cmocka_unit_test(what_is_there_already_may_be_anything_of_an_interval),
+		cmocka_unit_test(any_kind_may_follow_any_before_and_after_start),
 		cmocka_unit_test(recording_without_its_end_is_cut_short_after_its_intervals),
 		cmocka_unit_test(damage_names_the_path_and_the_byte),
 		cmocka_unit_test(path_that_cannot_be_opened_or_read_is_named),
