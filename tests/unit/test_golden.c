@@ -51,8 +51,11 @@ static int replay(const char *path, event_fn deliver, void *context)
 static char *render(
 	const char *path, struct sink *(*sink_new)(const struct sink_options *), int damage)
 {
-	const struct track_options track = {
-		.source = "replay", .top = 10, .max_processes = 8192, .max_routes = 8192};
+	const struct track_options track = {.source = "replay",
+		.top = 10,
+		.max_processes = 8192,
+		.max_routes = 8192,
+		.max_pages = 262144};
 	struct rendering rendering = {};
 	char *bytes = NULL;
 	size_t length = 0;
