@@ -34,6 +34,7 @@ static const struct field line_fields[] = {
 	{"complete", BOOLEAN, false},
 	{"lost.events", COUNT, false},
 	{"lost.map_full", COUNT, false},
+	{"lost.pages", COUNT, false},
 	{"processes", ARRAY, false},
 };
 
@@ -83,7 +84,41 @@ static const struct field process_fields[] = {
 	{"faults.in_requests", COUNT, true},
 	{"faults.overlapping", COUNT, true},
 	{"faults.background", COUNT, true},
-	{"retention", OBJECT, true},
+	{"retention.touched_pages", COUNT, true},
+	{"retention.touched_pages_low", COUNT, true},
+	{"retention.touched_pages_high", COUNT, true},
+	{"retention.kept_pages", COUNT, true},
+	{"retention.kept_pages_low", COUNT, true},
+	{"retention.kept_pages_high", COUNT, true},
+	{"retention.swapped_pages", COUNT, true},
+	{"retention.lazyfree_pages", COUNT, true},
+	{"retention.copied_pages", COUNT, true},
+	{"retention.kernel_pages", COUNT, true},
+	{"retention.huge_pages", COUNT, true},
+	{"retention.touched_pages_per_request", NUMBER, true},
+	{"retention.kept_pages_per_request", NUMBER, true},
+	{"retention.kept_bytes_per_request", NUMBER, true},
+	{"retention.kept_bytes_per_1000_requests", NUMBER, true},
+	{"retention.survival", ARRAY, false},
+	{"retention.half_life_s", NUMBER, true},
+	{"retention.half_life_over_s", NUMBER, true},
+	{"retention.sample_ratio", NUMBER, true},
+	{"attribution.exclusive", COUNT, true},
+	{"attribution.overlapping", COUNT, true},
+	{"attribution.background", COUNT, true},
+	{"attribution.exclusive_ratio", NUMBER, true},
+	{"attribution.overlapping_ratio", NUMBER, true},
+	{"attribution.background_ratio", NUMBER, true},
+	{"attribution.followed_pages", COUNT, true},
+	{"attribution.hint", TEXT, true},
+	{"background.touched_pages", COUNT, true},
+	{"background.kept_pages", COUNT, true},
+	{"growth.requests_bytes", SIGNED, true},
+	{"growth.background_bytes", SIGNED, true},
+	{"growth.earlier_bytes", SIGNED, true},
+	{"growth.files_bytes", SIGNED, true},
+	{"growth.unexplained_bytes", SIGNED, true},
+	{"growth.error_bytes", COUNT, true},
 	{"routes", ARRAY, true},
 	{"heap", OBJECT, true},
 	{"verdict", OBJECT, true},
@@ -92,6 +127,27 @@ static const struct field process_fields[] = {
 static const struct field route_fields[] = {
 	{"route", TEXT, false},
 	{"requests", COUNT, false},
+	{"touched_pages", COUNT, true},
+	{"touched_pages_low", COUNT, true},
+	{"touched_pages_high", COUNT, true},
+	{"kept_pages", COUNT, true},
+	{"kept_pages_low", COUNT, true},
+	{"kept_pages_high", COUNT, true},
+	{"swapped_pages", COUNT, true},
+	{"lazyfree_pages", COUNT, true},
+	{"touched_pages_per_request", NUMBER, true},
+	{"kept_pages_per_request", NUMBER, true},
+	{"growth_bytes", SIGNED, true},
+	{"survival", ARRAY, false},
+	{"half_life_s", NUMBER, true},
+	{"half_life_over_s", NUMBER, true},
+};
+
+static const struct field survival_fields[] = {
+	{"age_s", COUNT, false},
+	{"ratio", NUMBER, true},
+	{"low", NUMBER, true},
+	{"high", NUMBER, true},
 	{"touched_pages", COUNT, true},
 	{"kept_pages", COUNT, true},
 };
@@ -201,6 +257,24 @@ static void check_text(json_t *line, const char *path, const char *expression)
 		live_fail("'%s' is '%s'", path, text);
 }
 
+/* All ages where pages are tracked, and none where they are not. */
+static void check_survival(json_t *line, json_t *survival)
+{
+	static const json_int_t ages_s[] = {1, 10, 60, 600, 3600};
+	const char *detail = json_string_value(json_object_get(line, "detail"));
+	size_t ages = strcmp(detail, "pages") == 0 ? sizeof(ages_s) / sizeof(ages_s[0]) : 0;
+	json_t *point;
+	size_t i;
+
+	if (json_array_size(survival) != ages)
+		live_fail("a curve has %zu ages", json_array_size(survival));
+	json_array_foreach (survival, i, point) {
+		check_fields(point, FIELDS(survival_fields));
+		if (json_integer_value(json_object_get(point, "age_s")) != ages_s[i])
+			live_fail("a curve's age %zu is not %d s", i, (int)ages_s[i]);
+	}
+}
+
 static void check_line(struct report *report, json_t *line)
 {
 	json_t *process, *route;
@@ -213,8 +287,10 @@ static void check_line(struct report *report, json_t *line)
 		line, "ts", "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$");
 	json_array_foreach (json_object_get(line, "processes"), i, process) {
 		check_fields(process, FIELDS(process_fields));
+		check_survival(line, find(process, "retention.survival"));
 		json_array_foreach (json_object_get(process, "routes"), j, route) {
 			check_fields(route, FIELDS(route_fields));
+			check_survival(line, find(route, "survival"));
 		}
 	}
 	check_identity(report, line);
@@ -263,11 +339,13 @@ void report_require_complete(const struct report *report)
 {
 	uint64_t events = report_line_sum(report, "lost.events");
 	uint64_t map_full = report_line_sum(report, "lost.map_full");
+	uint64_t pages = report_line_sum(report, "lost.pages");
 
-	if (events != 0 || map_full != 0 || !report_is_complete(report))
+	if (events != 0 || map_full != 0 || pages != 0 || !report_is_complete(report))
 		live_fail("something was lost: %" PRIu64 " events, %" PRIu64
-			  " for lack of room, %s",
-			events, map_full, report_is_complete(report) ? "complete" : "not complete");
+			  " for lack of room, %" PRIu64 " page records, %s",
+			events, map_full, pages,
+			report_is_complete(report) ? "complete" : "not complete");
 }
 
 bool report_is_complete(const struct report *report)

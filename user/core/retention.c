@@ -19,10 +19,11 @@
 #include "pagestay/core/estimate.h"
 #include "pagestay/core/pageset.h"
 
-#define UNIT_BITS 20          /* pages note times in units of 2^20 ns, about a millisecond */
-#define GRACE_NS  50000000ull /* a fault that was noted so shortly before a pass may be under way  \
-			       */
-#define OVERLAP_BITS 27       /* overlapping pages of 2^27 ns, 134 ms, share a window */
+#define UNIT_BITS 20 /* pages note times in units of 2^20 ns, about a millisecond */
+#define GRACE_NS                                                                                   \
+	50000000ull     /* a fault that was noted so shortly before a pass may be under way        \
+			 */
+#define OVERLAP_BITS 27 /* overlapping pages of 2^27 ns, 134 ms, share a window */
 #define MAX_LEVEL    30
 #define MAX_OPEN     16384 /* windows that wait for their end; beyond, the oldest end */
 #define MAX_MOVES    32 /* ranges that were moved while sampling; beyond, the oldest is forgotten */
@@ -404,17 +405,32 @@ static void count_place(struct retention *retention, const struct ps_page *event
 		retention->huge_pages += pages;
 }
 
+/*
+ * Does a touch replace a page by a copy? Kernels that tell each change of their counts say so, and
+ * then, if the counts change too, that it was none. Others tell that something was there: a page
+ * that is known is copied, and what is not known was the zero page or a file's.
+ */
+static enum page_copy copy_of(const struct page *page, const struct ps_page *event)
+{
+	if (event->kind == PS_PAGE_COPIED)
+		return COPY_TOLD;
+	if ((event->flags & PS_PAGE_PRESENT) && page && page->state != PAGE_GONE)
+		return COPY_FOUND;
+	return COPY_NONE;
+}
+
 static int page_touched(struct retention *retention, uint64_t number, struct window *window,
 	const struct ps_page *event)
 {
 	struct page *page = pageset_get(&retention->pages, number);
 	int64_t pages = weight(retention);
 	struct window *before = NULL, *leader = leader_of(window);
+	enum page_copy copy = copy_of(page, event);
 
 	/* What was taken for a copy made the process grow: it replaced no page that counts. */
-	if (page && page->copied && page->state != PAGE_GONE && (event->flags & PS_PAGE_PRESENT) &&
-		event->kind == PS_PAGE_TOUCHED && window_at(retention, page) == leader) {
-		page->copied = 0;
+	if (copy == COPY_FOUND && page->copied == COPY_TOLD &&
+		window_at(retention, page) == leader) {
+		page->copied = COPY_NONE;
 		retention->copied_pages -= pages;
 		return 0;
 	}
@@ -431,8 +447,9 @@ static int page_touched(struct retention *retention, uint64_t number, struct win
 	if (before)
 		window_release(retention, before);
 	page->changed = event->at_ns >> UNIT_BITS;
-	page->copied = event->kind == PS_PAGE_COPIED;
-	retention->copied_pages += page->copied * pages;
+	page->copied = copy;
+	if (copy != COPY_NONE)
+		retention->copied_pages += pages;
 	leader->counts.touched += pages;
 	holder_of(leader->holder)->counts.touched += pages;
 	page_count_touch(retention, page);

@@ -176,13 +176,26 @@ static void level_set(struct live *live, struct seen_process *process, uint32_t 
 	emit(live, &event);
 }
 
+/* A process that is counted; if it is not known yet, it was admitted a moment ago. */
+static struct seen_process *process_meet(struct live *live, const struct ps_proc_key *key)
+{
+	struct seen_process *process = process_find(live, key);
+	struct ps_proc counted;
+
+	if (process || probes_read_process(live->probes, key, &counted))
+		return process;
+	process = process_see(live, key);
+	if (process)
+		process_identify(live, process, &counted);
+	return process;
+}
+
 static int page_record(void *context, const struct ps_page_record *record)
 {
 	struct live *live = context;
-	struct seen_process *process = process_find(live, &record->proc);
+	struct seen_process *process = process_meet(live, &record->proc);
 	struct event event = {.kind = EVENT_PAGE, .proc = record->proc, .page = record->page};
 
-	/* One that is not known yet was admitted a moment ago: its first pass will tell. */
 	if (!process || !process->selected || process->exited)
 		return live->error;
 	process->burst++;
@@ -289,6 +302,9 @@ static void process_account(
 		process->delivered[i] = counted->counter[i];
 	}
 	event.counters.open = probes_open_connections(live->probes, counted);
+	/* What it did to pages until its end, before its end. */
+	if ((counted->flags & PS_PROC_EXITED) && !live->error)
+		live->error = drain_pages(live);
 	if (process->selected) {
 		emit(live, &event);
 		if (!(counted->flags & PS_PROC_EXITED))

@@ -18,6 +18,13 @@ enum page_state {
 	PAGE_GONE, /* remembered for how often it was touched, or until a pass agrees */
 };
 
+/* How a page came, as far as copy on write goes. */
+enum page_copy {
+	COPY_NONE,
+	COPY_TOLD,  /* by a record that calls it a copy */
+	COPY_FOUND, /* where a page was known to be */
+};
+
 struct page {
 	uint32_t window;   /* whose page it is: an index of retention's */
 	uint32_t changed;  /* when it was touched or went, in retention's units */
@@ -25,7 +32,7 @@ struct page {
 	uint16_t interval; /* which interval `times` counts in */
 	uint16_t times;    /* in that interval */
 	uint8_t state;     /* enum page_state */
-	uint8_t copied;    /* touched by copy on write, as far as is known */
+	uint8_t copied;    /* enum page_copy */
 	uint8_t moved;     /* its number changed: sampled by the one it had */
 };
 
