@@ -18,7 +18,7 @@ const volatile __u64 cfg_page_seed __weak = 0;
 /* Bound: --ring-bytes. Full: the record is dropped and counted. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 8 * 1024 * 1024);
+	__uint(max_entries, 4 * 1024 * 1024);
 } page_records SEC(".maps") __weak;
 
 /* A process's sampling level; absent: 0. Bound: --max-processes. Written by userspace only. */

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "pagestay/edge/residency.h"
 #include "pagestay/source/kernel.h"
 #include "pagestay/source/live.h"
 
@@ -52,6 +53,18 @@ static void find_capabilities(struct findings *findings)
 	}
 }
 
+static bool has_pagemap_scan(void)
+{
+	struct residency *residency = NULL;
+	struct procfs procfs = {.fd = -1};
+	bool has = procfs_open("/proc", &procfs) == 0 && residency_new(&procfs, &residency) == 0 &&
+		   residency_method(residency) == RESIDENCY_SCAN;
+
+	residency_free(residency);
+	procfs_close(&procfs);
+	return has;
+}
+
 static void find_probes(struct findings *findings, const struct kernel *kernel)
 {
 	add(findings, "BTF", kernel->btf, "fit the programs to this kernel", "nothing");
@@ -69,6 +82,13 @@ static void find_probes(struct findings *findings, const struct kernel *kernel)
 		"nothing: only Unix connections are seen");
 	add(findings, "io_uring_complete", kernel->uring != URING_NONE, "accepts through io_uring",
 		"nothing: accepts through io_uring are not counted");
+	add(findings, "page_fault_user, _kernel, mm_page_alloc", kernel->faults,
+		"pages that requests touch", "nothing: pages are not tracked (only x86 has them)");
+	add(findings, "rss_stat, each change", kernel->rss_each,
+		"proof that a page became resident",
+		"allocations: a page that two threads touch at once counts twice");
+	add(findings, "PAGEMAP_SCAN", has_pagemap_scan(), "looking up which pages are there",
+		"/proc/PID/pagemap: two to three times slower");
 	add(findings, "host's pid namespace", kernel->init_pid_namespace,
 		"the kernel's pids are those of /proc", "nothing");
 }
@@ -88,6 +108,9 @@ static int try_live(struct findings *findings, bool verbose)
 {
 	const struct live_options options = {
 		.requests = true,
+		.pages = true,
+		.max_pages = 64,
+		.interval_ns = 1000000000,
 		.verbose = verbose,
 		.max_processes = 8192,
 		.max_routes = 1,

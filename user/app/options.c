@@ -43,7 +43,7 @@ const char options_help[] =
 	"                         one in 2, 4, 8, ... is tracked, and pages are estimates\n"
 	"      --sample-level N   begin with one page in 2^N (default 0: every page)\n"
 	"      --ring-bytes N     room for records of processes (default 262144) and of\n"
-	"                         pages (default 8388608)\n"
+	"                         pages (default 4194304)\n"
 	"Others:\n"
 	"  -v, --verbose          libbpf's messages on stderr\n"
 	"      --version, -h, --help\n"

@@ -22,7 +22,7 @@ struct live_options {
 	bool verbose; /* libbpf's own messages go to stderr */
 	unsigned max_processes;
 	unsigned max_routes;
-	unsigned ring_bytes;  /* of each ring; 0: 256 KiB for processes, 8 MiB for pages */
+	unsigned ring_bytes;  /* of each ring; 0: 256 KiB for processes, 4 MiB for pages */
 	unsigned max_pages;   /* tracked of one process: beyond, the sampling level rises */
 	unsigned level;       /* of sampling, to begin with */
 	uint64_t interval_ns; /* passes over page tables take a part of it and no more */
