@@ -9,6 +9,7 @@
  *   maps             each is known by its address and keeps its entries one by one on the heap, so
  *                    that a sanitizer sees who uses a deleted one. shim_limit() makes one smaller
  *   socket storage   the same, by the socket's address; shim_forget_socket() is the socket's end
+ *   rings            keep all that was submitted, in order: shim_ring_count(), shim_ring_record()
  *   current task     shim_task, with the registers of the call that it makes
  *   user memory      is the test's own. Addresses in the first page cannot be read
  *   configuration    is writable: `const` is nothing until bpf_shim_end.h, so a test sets
@@ -88,6 +89,11 @@ struct thread_info {
 
 struct mm_struct {
 	unsigned long brk;
+};
+
+struct vm_area_struct {
+	unsigned long vm_flags;
+	void *vm_ops;
 };
 
 struct signal_struct {
@@ -210,7 +216,7 @@ struct bpf_iter__bpf_sk_storage_map {
  * Maps.
  */
 
-#define SHIM_MAPS 8
+#define SHIM_MAPS 12
 
 struct shim_entry {
 	struct shim_entry *next;
@@ -326,13 +332,79 @@ static inline long shim_delete(struct shim_map *map, const void *key)
 #define bpf_map_delete_elem(map, key_) shim_delete(SHIM_MAP(map), (key_))
 
 /*
+ * Rings.
+ */
+
+#define SHIM_RINGS        2
+#define SHIM_RING_RECORDS 4096
+
+struct shim_ring {
+	void *address;
+	size_t count;
+	void *records[SHIM_RING_RECORDS];
+	void *reserved; /* not submitted yet */
+};
+
+static struct shim_ring shim_rings[SHIM_RINGS];
+static bool shim_ring_is_full;
+
+static inline struct shim_ring *shim_ring_at(void *address)
+{
+	for (int i = 0; i < SHIM_RINGS; i++) {
+		struct shim_ring *ring = &shim_rings[i];
+
+		if (!ring->address)
+			ring->address = address;
+		if (ring->address == address)
+			return ring;
+	}
+	abort();
+}
+
+/* What is reserved holds garbage, so that a field that nobody wrote is seen. */
+static inline void *bpf_ringbuf_reserve(void *address, size_t length, unsigned flags)
+{
+	struct shim_ring *ring = shim_ring_at(address);
+
+	if (shim_ring_is_full || ring->count == SHIM_RING_RECORDS)
+		return NULL;
+	if (ring->reserved || !(ring->reserved = malloc(length)))
+		abort();
+	return memset(ring->reserved, 0xa5, length);
+}
+
+static inline void bpf_ringbuf_submit(void *record, unsigned flags)
+{
+	for (int i = 0; i < SHIM_RINGS; i++) {
+		struct shim_ring *ring = &shim_rings[i];
+
+		if (ring->reserved != record)
+			continue;
+		ring->records[ring->count++] = record;
+		ring->reserved = NULL;
+		return;
+	}
+	abort();
+}
+
+#define shim_ring_count(ring)         (shim_ring_at(ring)->count)
+#define shim_ring_record(ring, index) (shim_ring_at(ring)->records[index])
+
+static inline void shim_ring_empty(void *address)
+{
+	struct shim_ring *ring = shim_ring_at(address);
+
+	while (ring->count)
+		free(ring->records[--ring->count]);
+}
+
+/*
  * Helpers.
  */
 
 static struct task_struct *shim_task;
-static bool shim_ring_is_full, shim_storage_is_full;
-static unsigned shim_records; /* submitted to the ring */
-static char shim_record[128]; /* the last of them */
+static bool shim_storage_is_full;
+static struct vm_area_struct *shim_vma; /* of any address; NULL: mappings cannot be asked for */
 
 #define bpf_get_current_task_btf() shim_task
 #define bpf_task_pt_regs(task)     ((long)&(task)->shim_regs)
@@ -373,14 +445,14 @@ static inline uint64_t bpf_ktime_get_ns(void)
 	return ++shim_now_ns;
 }
 
-static inline void *bpf_ringbuf_reserve(void *ring, size_t length, unsigned flags)
+static inline long bpf_find_vma(struct task_struct *task, u64 address,
+	long (*found)(struct task_struct *, struct vm_area_struct *, void *), void *context,
+	u64 flags)
 {
-	return shim_ring_is_full || length > sizeof(shim_record) ? NULL : shim_record;
-}
-
-static inline void bpf_ringbuf_submit(void *record, unsigned flags)
-{
-	shim_records++;
+	if (!shim_vma)
+		return -16; /* EBUSY */
+	(void)found(task, shim_vma, context);
+	return 0;
 }
 
 static inline struct unix_sock *bpf_skc_to_unix_sock(void *sk)
@@ -469,9 +541,13 @@ static inline void shim_reset(void)
 			(void)shim_delete(map, map->entries->key);
 		map->address = NULL;
 	}
+	for (int i = 0; i < SHIM_RINGS; i++) {
+		shim_ring_empty(shim_rings[i].address);
+		shim_rings[i].address = NULL;
+	}
 	shim_task = NULL;
+	shim_vma = NULL;
 	shim_ring_is_full = shim_storage_is_full = false;
-	shim_records = 0;
 }
 
 #pragma GCC diagnostic push

@@ -16,6 +16,8 @@
 #include "../../bpf/connection.bpf.c"
 #include "../../bpf/process.bpf.c"
 #include "../../bpf/seed.bpf.c"
+#include "../../bpf/page.bpf.c"
+#include "../../bpf/syscall.bpf.c"
 #include "bpf_shim_end.h"
 
 #define PROCESSES        3
@@ -27,6 +29,8 @@
 #define PORT             80
 #define BROKEN_PIPE      -32
 #define CONNECTION_RESET -104
+#define FAULT_USER       0x4 /* x86's error code */
+#define DESCRIPTOR       3   /* of the connection that a call is about */
 
 static const int process_of[WORKERS] = {0, 0, 0, 1, 1, 1, 2};
 
@@ -34,6 +38,9 @@ struct worker {
 	struct task_struct task;
 	struct mm_struct mm;
 	struct signal_struct signal;
+	struct files_struct files;
+	struct fdtable table;
+	struct file *slots[DESCRIPTOR + 1];
 	int late_wire; /* a send whose probe has not run yet; -1: none */
 	int late_length;
 };
@@ -44,6 +51,7 @@ struct wire {
 	struct unix_sock server, client;
 	struct unix_address address;
 	struct socket socket, client_socket;
+	struct file file;
 };
 
 enum what {
@@ -69,6 +77,7 @@ static struct deed deeds[DEEDS];
 static size_t deed_count;
 static int wire_count;
 static bool uses_fexit;
+static struct inode socket_inode = {S_IFSOCK};
 
 /*
  * Beginning.
@@ -87,6 +96,11 @@ static void world_reset(void)
 	cfg_all_servers = true;
 	cfg_ports = 0;
 	cfg_routes = true;
+	cfg_pages = false;
+	cfg_page_seed = 0;
+	cfg_rss_each = true;
+	memset(paged, 0, sizeof(paged));
+	shim_now_ns = 0;
 	for (int i = 0; i < WORKERS; i++) {
 		struct worker *worker = &workers[i];
 		int leader = process_of[i] * 3;
@@ -94,6 +108,8 @@ static void world_reset(void)
 		worker->late_wire = -1;
 		worker->mm.brk = 4096;
 		worker->signal.live.counter = 1;
+		worker->table = (struct fdtable){DESCRIPTOR + 1, worker->slots};
+		worker->files.fdt = &worker->table;
 		worker->task = (struct task_struct){
 			.pid = 100 + i,
 			.tgid = 100 + leader,
@@ -102,6 +118,7 @@ static void world_reset(void)
 			.comm = "worker",
 			.mm = &worker->mm,
 			.signal = &worker->signal,
+			.files = &worker->files,
 			.min_flt = 50 + i,
 			.maj_flt = 5,
 		};
@@ -151,6 +168,7 @@ static int world_open(bool is_unix)
 	wire->client.sk.sk_socket = &wire->client_socket;
 	wire->client_socket.sk = &wire->client.sk;
 	wire->socket.sk = wire_sock(wire_count);
+	wire->file = (struct file){&wire->socket, &socket_inode};
 	if (!is_unix) {
 		shim_task = NULL;
 		wire->tcp.sk.__sk_common.skc_state = TCP_SYN_RECV;
@@ -214,7 +232,7 @@ static char *world_call(int worker, const char *bytes, size_t length, bool sends
 	pair[0] = (struct iovec){copy, (length + 1) / 2};
 	pair[1] = (struct iovec){copy + (length + 1) / 2, length};
 	message = (struct user_msghdr){.msg_iov = pair, .msg_iovlen = 2};
-	shim_call(&workers[worker].task, numbers[sends][way % 4], 3,
+	shim_call(&workers[worker].task, numbers[sends][way % 4], DESCRIPTOR,
 		(uintptr_t)(way % 4 < 2    ? copy
 			    : way % 4 == 2 ? (void *)pair
 					   : (void *)&message),
@@ -362,8 +380,87 @@ static void world_tick(void)
 }
 
 /*
+ * Pages. Threads touch them where they stand: between calls, or, as the kernel's work, inside one.
+ */
+
+static void world_at(uint64_t now_ns)
+{
+	shim_now_ns = now_ns;
+}
+
+/* A fault that makes a folio resident, of 2^order pages around this one. */
+static void world_fault_on(int worker, uint64_t page, unsigned order, unsigned long error)
+{
+	struct task_struct *task = &workers[worker].task;
+	unsigned long address = page << cfg_page_shift | 0x123;
+
+	shim_task = task;
+	if (error & FAULT_USER)
+		(void)ps_fault_user(address, NULL, error);
+	else
+		(void)ps_fault_kernel(address, NULL, error);
+	/* A page table, too, on the way. */
+	(void)ps_page_alloc(NULL, 0, 0, 0);
+	(void)ps_page_alloc(NULL, order, GFP_MOVABLE, 0);
+	if (cfg_rss_each) {
+		(void)ps_rss_stat(&workers[CLIENT].mm, MM_ANONPAGES);
+		(void)ps_rss_stat(task->mm, 0);
+		(void)ps_rss_stat(task->mm, MM_ANONPAGES);
+	}
+	task->min_flt++;
+}
+
+static void world_touch(int worker, uint64_t page)
+{
+	shim_call(&workers[worker].task, -1, 0, 0, 0);
+	world_fault_on(worker, page, 0, FAULT_USER | FAULT_WRITE);
+}
+
+/* The kernel fills a fresh page inside a call on the wire that has not returned. */
+static void world_touch_in_call(int worker, int wire, long number, uint64_t page)
+{
+	shim_call(&workers[worker].task, number, DESCRIPTOR, page << cfg_page_shift, 4096);
+	workers[worker].slots[DESCRIPTOR] = &wires[wire].file;
+	world_fault_on(worker, page, 0, FAULT_WRITE);
+	workers[worker].slots[DESCRIPTOR] = NULL;
+}
+
+/* A system call that has returned. */
+static void world_returned(int worker, long number, const unsigned long argument[4], long ret)
+{
+	struct task_struct *task = &workers[worker].task;
+
+	shim_call(task, number, argument[0], argument[1], argument[2]);
+	task->shim_regs.r10 = task->shim_regs.regs[3] = argument[3];
+	shim_task = task;
+	(void)ps_sys_exit(&task->shim_regs, ret);
+}
+
+/* The process ends, thread by thread. */
+static void world_exit(int worker)
+{
+	shim_task = &workers[worker].task;
+	(void)ps_exit(&workers[worker].task);
+}
+
+/*
  * What was counted.
  */
+
+static const struct ps_record *world_record(size_t index)
+{
+	return shim_ring_record(&lifecycle, index);
+}
+
+static size_t world_pages_count(void)
+{
+	return shim_ring_count(&page_records);
+}
+
+static const struct ps_page_record *world_page_record(size_t index)
+{
+	return shim_ring_record(&page_records, index);
+}
 
 static struct ps_proc_key world_key(int process)
 {
@@ -385,6 +482,21 @@ static int world_open_requests(int worker)
 	struct thread *thread = bpf_map_lookup_elem(&threads, &key);
 
 	return thread ? thread->open : 0;
+}
+
+static uint64_t world_route_hash(int process, const char *text)
+{
+	struct ps_proc_key proc = world_key(process);
+
+	for (struct shim_entry *entry = shim_entries(&routes); entry; entry = entry->next) {
+		const struct ps_route_key *key = entry->key;
+		const struct ps_route *route = entry->value;
+
+		if (same_proc(&key->proc, &proc) &&
+			strncmp(route->text, text, sizeof(route->text)) == 0)
+			return key->hash;
+	}
+	return 0;
 }
 
 static uint64_t world_route(int process, const char *text)

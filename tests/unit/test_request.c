@@ -841,12 +841,17 @@ static void process_ends_with_its_last_thread(void **state)
 	assert_non_null(proc);
 	(void)ps_exit(&workers[1].task);
 	assert_int_equal(proc->flags, 0);
-	assert_int_equal(shim_records, 1);
+	assert_int_equal(shim_ring_count(&lifecycle), 1);
 	workers[0].signal.live.counter = 0;
 	(void)ps_exit(&workers[0].task);
 	assert_int_equal(proc->flags, PS_PROC_EXITED);
-	assert_int_equal(shim_records, 2);
-	assert_int_equal(((struct ps_record *)shim_record)->kind, PS_RECORD_EXITED);
+	assert_int_equal(shim_ring_count(&lifecycle), 2);
+	assert_int_equal(world_record(0)->kind, PS_RECORD_ADMITTED);
+	assert_int_equal(world_record(1)->kind, PS_RECORD_EXITED);
+	for (size_t i = 0; i < 2; i++) {
+		assert_memory_equal(&world_record(i)->proc, &key, sizeof(key));
+		assert_int_equal(world_record(i)->pad0, 0);
+	}
 	assert_requests(1);
 }
 

@@ -9,11 +9,13 @@
  *     uring                  accepts through io_uring
  *     connection, socket     passively opened connections
  *     request, window, http  requests, the faults in their windows, their routes
+ *     page, place, drop      which pages become resident, for whom, and what gives them back
  *     process, seed          exec and exit; what was there before
  *   user/base                diagnostics, cleanup, safe text, hash tables
- *   user/edge                events and their recording, /proc
- *   user/source              probes (drives the BPF skeleton), live, replay, synthetic: events
- *   user/core                track: events to a report; fields: the table of its numbers; route
+ *   user/edge                events and their recording, /proc, which pages are resident
+ *   user/source              probes (drives the BPF skeleton), live, passes, replay, synthetic
+ *   user/core                track: events to a report; retention (pageset, curve, estimate): whose
+ *                            each page is, and for how long; fields: the report's numbers; route
  *   user/sink                text, json: a report to the user
  *   user/app                 this file, options, the event loop (run), doctor
  */
