@@ -216,7 +216,8 @@ static int retention_open(struct track *track, struct tracked_process *process)
 {
 	const struct retention_options options = {
 		.page_seed = track->stream.page_seed,
-		.max_pages = track->options.max_pages,
+		.max_pages =
+			event_page_bound(track->options.max_pages, HASH_COUNT(track->processes)),
 		.max_routes = MAX_PAGE_ROUTES,
 	};
 

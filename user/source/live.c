@@ -229,9 +229,10 @@ static void pass_failed(struct live *live, int error)
 /* Sample so that what is there can be tracked. */
 static void pass_bound(struct live *live, struct seen_process *process)
 {
+	uint64_t bound = event_page_bound(live->options.max_pages, HASH_COUNT(live->processes));
 	uint32_t level = process->level;
 
-	while (process->pages_found >> level > live->options.max_pages)
+	while (process->pages_found >> level > bound)
 		level++;
 	level_set(live, process, level);
 }

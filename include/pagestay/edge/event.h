@@ -113,6 +113,17 @@ struct event_resident {
 	uint64_t runs[2 * EVENT_RUNS];
 };
 
+/*
+ * How many pages of a process may be tracked where there are so many processes: `max_pages`, and of
+ * all together about four times that. Source and core keep to it alike.
+ */
+static inline uint64_t event_page_bound(uint64_t max_pages, uint64_t processes)
+{
+	uint64_t share = processes ? 4 * max_pages / processes : max_pages;
+
+	return share > max_pages ? max_pages : share < 64 ? 64 : share;
+}
+
 /* From now on one page in 2^level is in page records. Never falls. */
 struct event_level {
 	uint64_t level;
