@@ -407,6 +407,7 @@ static bool shim_storage_is_full;
 static struct vm_area_struct *shim_vma; /* of any address; NULL: mappings cannot be asked for */
 
 #define bpf_get_current_task_btf() shim_task
+#define bpf_get_current_pid_tgid() ((u64)shim_task->tgid << 32 | (u32)shim_task->pid)
 #define bpf_task_pt_regs(task)     ((long)&(task)->shim_regs)
 #define barrier_var(variable)      ((void)(variable))
 

@@ -489,7 +489,7 @@ static uint64_t world_route_hash(int process, const char *text)
 	struct ps_proc_key proc = world_key(process);
 
 	for (struct shim_entry *entry = shim_entries(&routes); entry; entry = entry->next) {
-		const struct ps_route_key *key = entry->key;
+		struct ps_route_key *key = entry->key;
 		const struct ps_route *route = entry->value;
 
 		if (same_proc(&key->proc, &proc) &&

@@ -856,6 +856,1065 @@ static void process_ends_with_its_last_thread(void **state)
 }
 
 /*
+ * Pages. What the ring holds is compared whole: a record that nobody expects is a failure.
+ */
+
+#define IDLE_NS             TAIL_IDLE_NS
+#define PAGE                0x7f0000000ull
+#define KNOWN_PAGES         (1 << 16)
+#define EACH_PAGED(is_unix) EACH_KIND(is_unix) if (cfg_pages = true)
+
+static int setup_pages(void **state)
+{
+	world_reset();
+	cfg_pages = true;
+	return 0;
+}
+
+static uint32_t tid_of(int worker)
+{
+	return workers[worker].task.pid;
+}
+
+/* When the turn under way on a wire was received: how its request is named. */
+static uint64_t received_ns(int wire)
+{
+	return wire_connection(wire)->received_ns;
+}
+
+static struct ps_page touched(int worker, enum ps_place place, uint64_t set, uint64_t page)
+{
+	return (struct ps_page){.kind = PS_PAGE_TOUCHED,
+		.place = place,
+		.tid = tid_of(worker),
+		.page = page,
+		.pages = 1,
+		.set = set};
+}
+
+static struct ps_page touched_by_kernel(
+	int worker, enum ps_place place, uint64_t set, uint64_t page)
+{
+	struct ps_page expected = touched(worker, place, set, page);
+
+	expected.flags = PS_PAGE_BY_KERNEL;
+	return expected;
+}
+
+static struct ps_page adopted(
+	int worker, enum ps_place place, uint64_t set, int to_worker, uint64_t to)
+{
+	return (struct ps_page){.kind = PS_PAGE_ADOPTED,
+		.place = place,
+		.tid = tid_of(worker),
+		.set = set,
+		.to_tid = tid_of(to_worker),
+		.to = to};
+}
+
+/* A request with the route of GET. Looks at the clock take less than a microsecond in a test. */
+static struct ps_page ended(int worker, uint64_t set, uint64_t at_ns)
+{
+	return (struct ps_page){.kind = PS_PAGE_ENDED,
+		.tid = tid_of(worker),
+		.set = set,
+		.to = world_route_hash(process_of[worker], "GET /"),
+		.at_ns = at_ns};
+}
+
+static struct ps_page of_range(
+	int worker, enum ps_page_kind kind, uint64_t page, uint64_t pages, uint64_t to)
+{
+	return (struct ps_page){
+		.kind = kind, .tid = tid_of(worker), .page = page, .pages = pages, .to = to};
+}
+
+/* Everything but the time is compared, and the time where one is expected. */
+static void assert_page(size_t index, const struct ps_page *expected)
+{
+	const struct ps_page_record *record = world_page_record(index);
+	const struct ps_proc_key key = world_key(0);
+	struct ps_page page = record->page;
+
+	assert_memory_equal(&record->proc, &key, sizeof(key));
+	if (expected->at_ns)
+		assert_in_range(page.at_ns, expected->at_ns, expected->at_ns + 1000);
+	else
+		assert_in_range(page.at_ns, 1, shim_now_ns);
+	page.at_ns = expected->at_ns;
+	if (memcmp(&page, expected, sizeof(page)) == 0)
+		return;
+	fail_msg("record %zu: kind %u place %u flags %u tid %u to_tid %u page %#llx+%llu set %llu "
+		 "to %#llx",
+		index, page.kind, page.place, page.flags, page.tid, page.to_tid, page.page,
+		page.pages, page.set, page.to);
+}
+
+static void assert_page_records(const struct ps_page *expected, size_t count)
+{
+	for (size_t i = 0; i < count && i < world_pages_count(); i++)
+		assert_page(i, &expected[i]);
+	assert_int_equal(world_pages_count(), count);
+	assert_int_equal(ps_lost[PS_LOST_PAGES], 0);
+}
+
+/* These are all records so far. */
+#define assert_pages(...)                                                                          \
+	do {                                                                                       \
+		const struct ps_page expected_[] = {__VA_ARGS__};                                  \
+		assert_page_records(expected_, sizeof(expected_) / sizeof(expected_[0]));          \
+	} while (0)
+
+#define assert_no_pages() assert_int_equal(world_pages_count(), 0)
+
+static void pages_touched_for_a_request_end_with_it(void **state)
+{
+	EACH_PAGED(is_unix)
+	{
+		int wire = world_open(is_unix);
+		uint64_t request;
+
+		world_receive(0, wire, GET);
+		request = received_ns(wire);
+		world_touch(0, PAGE);
+		world_touch(0, PAGE + 5);
+		world_at(20000);
+		world_send(0, wire, ANSWER);
+		assert_int_equal(world_pages_count(), 2);
+		world_at(50000);
+		world_receive(0, wire, GET);
+		assert_pages(touched(0, PS_IN_WINDOW, request, PAGE),
+			touched(0, PS_IN_WINDOW, request, PAGE + 5), ended(0, request, 20000));
+		/* The next one is another. */
+		assert_in_range(received_ns(wire), 50000, 51000);
+	}
+}
+
+static void end_of_a_request_is_its_last_send(void **state)
+{
+	EACH_PAGED(is_unix)
+	{
+		int wire = world_open(is_unix);
+		uint64_t request;
+
+		world_receive(0, wire, GET);
+		request = received_ns(wire);
+		world_touch(0, PAGE);
+		for (uint64_t send = 1; send <= 4; send++) {
+			world_at(send * 10000);
+			world_send(0, wire, ANSWER);
+		}
+		world_at(90000);
+		world_receive(0, wire, GET);
+		assert_pages(touched(0, PS_IN_WINDOW, request, PAGE), ended(0, request, 40000));
+	}
+}
+
+static void request_that_touches_nothing_is_not_told(void **state)
+{
+	EACH_PAGED(is_unix)
+	{
+		int wire = world_open(is_unix), other = world_open(is_unix);
+
+		for (int i = 0; i < 3; i++) {
+			world_receive(0, wire, POST);
+			world_receive(0, wire, "body");
+			world_receive(0, other, GET);
+			world_send(0, wire, ANSWER);
+			world_send(0, wire, "more");
+			world_send(1, other, ANSWER);
+			world_at(shim_now_ns + 2 * IDLE_NS);
+			world_tick();
+		}
+		world_end(0, wire, 0);
+		world_close(wire);
+		world_exit(0);
+		assert_no_pages();
+	}
+}
+
+static void routes_end_by_their_own_hash(void **state)
+{
+	int wire = world_open(false);
+	uint64_t first, second;
+
+	world_receive(0, wire, "GET /a HTTP/1.1\r\n\r\n");
+	first = received_ns(wire);
+	world_touch(0, PAGE);
+	world_send(0, wire, ANSWER);
+	world_receive(0, wire, "GET /b?c HTTP/1.1\r\n\r\n");
+	second = received_ns(wire);
+	world_touch(0, PAGE);
+	world_send(0, wire, ANSWER);
+	world_receive(0, wire, "GET /c");
+	assert_int_equal(world_pages_count(), 4);
+	assert_int_equal(world_page_record(1)->page.set, first);
+	assert_int_equal(world_page_record(1)->page.to, world_route_hash(0, "GET /a"));
+	assert_int_equal(world_page_record(3)->page.set, second);
+	assert_int_equal(world_page_record(3)->page.to, world_route_hash(0, "GET /b"));
+	/* The request line ends with the answer at the latest: the end is told behind it. */
+	world_touch(0, PAGE);
+	world_send(0, wire, ANSWER);
+	world_receive(0, wire, GET);
+	assert_int_equal(world_page_record(5)->page.kind, PS_PAGE_ENDED);
+	assert_int_equal(world_page_record(5)->page.to, world_route_hash(0, "-"));
+	assert_int_not_equal(world_route_hash(0, "-"), 0);
+}
+
+static void without_routes_requests_end_without_one(void **state)
+{
+	int wire = world_open(false);
+	uint64_t request;
+
+	cfg_routes = false;
+	world_receive(0, wire, GET);
+	request = received_ns(wire);
+	world_touch(0, PAGE);
+	world_send(0, wire, ANSWER);
+	world_receive(0, wire, GET);
+	assert_pages(touched(0, PS_IN_WINDOW, request, PAGE), ended(0, request, 0));
+}
+
+/*
+ * Tails.
+ */
+
+static void pages_between_two_sends_are_adopted(void **state)
+{
+	EACH_PAGED(is_unix)
+	{
+		int wire = world_open(is_unix);
+		uint64_t request;
+
+		world_receive(0, wire, GET);
+		request = received_ns(wire);
+		world_send(0, wire, ANSWER);
+		world_touch(0, PAGE);
+		world_touch(0, PAGE + 1);
+		world_send(0, wire, "more");
+		assert_int_equal(world_pages_count(), 3);
+		world_at(30000);
+		world_send(0, wire, "more");
+		world_receive(0, wire, GET);
+		assert_pages(touched(0, PS_IN_TAIL, request, PAGE),
+			touched(0, PS_IN_TAIL, request, PAGE + 1),
+			adopted(0, PS_IN_TAIL, request, 0, request), ended(0, request, 30000));
+	}
+}
+
+static void every_piece_of_a_tail_is_adopted_by_itself(void **state)
+{
+	int wire = world_open(false);
+	uint64_t request;
+
+	world_receive(0, wire, GET);
+	request = received_ns(wire);
+	world_touch(0, PAGE);
+	world_send(0, wire, ANSWER);
+	world_touch(0, PAGE + 1);
+	world_send(0, wire, "more");
+	world_touch(0, PAGE + 2);
+	world_at(30000);
+	world_send(0, wire, "more");
+	world_at(40000);
+	world_touch(0, PAGE + 3);
+	world_receive(0, wire, GET);
+	assert_pages(touched(0, PS_IN_WINDOW, request, PAGE),
+		touched(0, PS_IN_TAIL, request, PAGE + 1),
+		adopted(0, PS_IN_TAIL, request, 0, request),
+		touched(0, PS_IN_TAIL, request, PAGE + 2),
+		adopted(0, PS_IN_TAIL, request, 0, request),
+		touched(0, PS_IN_TAIL, request, PAGE + 3), ended(0, request, 30000));
+}
+
+static void pages_behind_the_last_send_are_not_adopted(void **state)
+{
+	EACH_PAGED(is_unix)
+	{
+		int wire = world_open(is_unix);
+		uint64_t request;
+
+		world_receive(0, wire, GET);
+		request = received_ns(wire);
+		world_send(0, wire, ANSWER);
+		world_touch(0, PAGE);
+		world_receive(0, wire, GET);
+		world_send(0, wire, ANSWER);
+		world_send(0, wire, "more");
+		assert_pages(touched(0, PS_IN_TAIL, request, PAGE));
+	}
+}
+
+static void send_of_another_response_ends_a_tail(void **state)
+{
+	int wire = world_open(false), other = world_open(false);
+	uint64_t request, second;
+
+	world_receive(0, other, GET);
+	second = received_ns(other);
+	world_receive(0, wire, GET);
+	request = received_ns(wire);
+	world_send(0, wire, ANSWER);
+	world_send(0, other, ANSWER);
+	world_touch(0, PAGE);
+	/* Of the first again: nobody can tell for which of both the page was touched. */
+	world_send(0, wire, "more");
+	world_touch(0, PAGE + 1);
+	assert_int_not_equal(request, second);
+	assert_int_equal(world_pages_count(), 2);
+	assert_page(0, &(struct ps_page){.kind = PS_PAGE_TOUCHED,
+			       .place = PS_IN_TAIL,
+			       .tid = tid_of(0),
+			       .page = PAGE,
+			       .pages = 1,
+			       .set = second});
+}
+
+static void idle_tail_ends_with_the_interval(void **state)
+{
+	EACH_PAGED(is_unix)
+	{
+		int wire = world_open(is_unix);
+		uint64_t request;
+
+		world_receive(0, wire, GET);
+		request = received_ns(wire);
+		world_touch(0, PAGE);
+		world_at(20000);
+		world_send(0, wire, ANSWER);
+		world_at(20000 + IDLE_NS / 2);
+		world_tick();
+		assert_int_equal(world_pages_count(), 1);
+		world_at(20000 + 2 * IDLE_NS);
+		world_tick();
+		world_tick();
+		assert_pages(touched(0, PS_IN_WINDOW, request, PAGE), ended(0, request, 20000));
+		world_receive(0, wire, GET);
+		assert_int_equal(world_pages_count(), 2);
+	}
+}
+
+static void interval_leaves_a_tail_that_goes_on(void **state)
+{
+	int wire = world_open(false);
+	uint64_t request;
+
+	world_receive(0, wire, GET);
+	request = received_ns(wire);
+	world_touch(0, PAGE);
+	for (uint64_t send = 1; send <= 20; send++) {
+		world_at(send * IDLE_NS / 2);
+		world_send(0, wire, "part");
+		world_tick();
+	}
+	assert_int_equal(world_pages_count(), 1);
+	world_receive(0, wire, GET);
+	assert_pages(touched(0, PS_IN_WINDOW, request, PAGE), ended(0, request, 10 * IDLE_NS));
+}
+
+/* A response that paused for longer than an end is waited for ends once more. */
+static void tail_that_goes_on_after_its_end_ends_again(void **state)
+{
+	int wire = world_open(false);
+	uint64_t request;
+
+	world_receive(0, wire, GET);
+	request = received_ns(wire);
+	world_touch(0, PAGE);
+	world_at(1000000);
+	world_send(0, wire, ANSWER);
+	world_at(2 * IDLE_NS);
+	world_tick();
+	world_touch(0, PAGE + 1);
+	world_at(3 * IDLE_NS);
+	world_send(0, wire, "more");
+	world_receive(0, wire, GET);
+	assert_pages(touched(0, PS_IN_WINDOW, request, PAGE), ended(0, request, 1000000),
+		touched(0, PS_IN_TAIL, request, PAGE + 1),
+		adopted(0, PS_IN_TAIL, request, 0, request), ended(0, request, 3 * IDLE_NS));
+}
+
+/* What is open when an interval ends is not over. */
+static void interval_does_not_end_a_window(void **state)
+{
+	int wire = world_open(false);
+	uint64_t request;
+
+	world_receive(0, wire, GET);
+	request = received_ns(wire);
+	world_touch(0, PAGE);
+	world_at(5 * IDLE_NS);
+	world_tick();
+	assert_int_equal(world_pages_count(), 1);
+	world_send(0, wire, ANSWER);
+	world_at(10 * IDLE_NS);
+	world_tick();
+	assert_pages(touched(0, PS_IN_WINDOW, request, PAGE), ended(0, request, 5 * IDLE_NS));
+}
+
+static void thread_that_ends_tells_its_tail(void **state)
+{
+	EACH_PAGED(is_unix)
+	{
+		int wire = world_open(is_unix);
+		uint64_t request;
+
+		world_receive(1, wire, GET);
+		request = received_ns(wire);
+		world_touch(1, PAGE);
+		world_at(20000);
+		world_send(1, wire, ANSWER);
+		world_at(50000);
+		world_exit(1);
+		assert_pages(touched(1, PS_IN_WINDOW, request, PAGE), ended(1, request, 20000));
+		world_exit(0);
+		world_tick();
+		assert_int_equal(world_pages_count(), 2);
+	}
+}
+
+/*
+ * Ends without an answer.
+ */
+
+static void late_answer_after_the_end_of_stream_is_the_tail(void **state)
+{
+	EACH_PAGED(is_unix)
+	{
+		int wire = world_open(is_unix);
+		uint64_t request;
+
+		world_receive(0, wire, GET);
+		request = received_ns(wire);
+		world_touch(0, PAGE);
+		world_end(0, wire, 0);
+		world_touch(0, PAGE + 1);
+		world_at(20000);
+		world_send(0, wire, ANSWER);
+		world_exit(0);
+		assert_pages(touched(0, PS_IN_WINDOW, request, PAGE),
+			touched(0, PS_IN_TAIL, request, PAGE + 1),
+			adopted(0, PS_IN_TAIL, request, 0, request), ended(0, request, 20000));
+	}
+}
+
+static void request_that_is_never_answered_ends_with_its_connection(void **state)
+{
+	int wire = world_open(false);
+	uint64_t request;
+
+	world_receive(0, wire, GET);
+	request = received_ns(wire);
+	world_touch(0, PAGE);
+	world_at(20000);
+	world_close(wire);
+	assert_pages(touched(0, PS_IN_WINDOW, request, PAGE), ended(0, request, 20000));
+	world_destroy(wire);
+	assert_int_equal(world_pages_count(), 2);
+}
+
+static void reset_by_the_peer_ends_a_request(void **state)
+{
+	int wire = world_open(false);
+	uint64_t request;
+
+	world_receive(0, wire, GET);
+	request = received_ns(wire);
+	world_touch(0, PAGE);
+	world_at(20000);
+	world_reset_by_peer(wire);
+	assert_pages(touched(0, PS_IN_WINDOW, request, PAGE), ended(0, request, 20000));
+	world_touch(0, PAGE + 1);
+	world_fail(0, wire);
+	world_end(0, wire, CONNECTION_RESET);
+	world_exit(0);
+	assert_int_equal(world_pages_count(), 3);
+	assert_page(2, &(struct ps_page){.kind = PS_PAGE_TOUCHED,
+			       .place = PS_BACKGROUND,
+			       .tid = tid_of(0),
+			       .page = PAGE + 1,
+			       .pages = 1});
+}
+
+/*
+ * Several requests of a thread.
+ */
+
+static void pages_with_two_requests_open_are_of_neither(void **state)
+{
+	EACH_PAGED(is_unix)
+	{
+		int wire = world_open(is_unix), other = world_open(is_unix);
+		uint64_t first, second;
+
+		world_receive(0, wire, GET);
+		first = received_ns(wire);
+		world_touch(0, PAGE);
+		world_receive(0, other, GET);
+		second = received_ns(other);
+		world_touch(0, PAGE + 1);
+		world_at(20000);
+		world_send(0, wire, ANSWER);
+		world_touch(0, PAGE + 2);
+		world_at(30000);
+		world_send(0, other, ANSWER);
+		world_receive(0, wire, GET);
+		/* The first one's end is owed although the thread has turned to the second. */
+		assert_pages(touched(0, PS_IN_WINDOW, first, PAGE),
+			touched(0, PS_OVERLAPPING, 0, PAGE + 1),
+			touched(0, PS_IN_WINDOW, second, PAGE + 2), ended(0, first, 20000),
+			ended(0, second, 30000));
+	}
+}
+
+/* The last one received is over: which of the others the thread turns to is not known. */
+static void request_that_was_put_aside_owes_its_end(void **state)
+{
+	EACH_PAGED(is_unix)
+	{
+		int wire = world_open(is_unix), other = world_open(is_unix);
+		uint64_t first;
+
+		world_receive(0, wire, GET);
+		first = received_ns(wire);
+		world_touch(0, PAGE);
+		world_receive(0, other, GET);
+		world_send(0, other, ANSWER);
+		world_touch(0, PAGE + 1);
+		world_at(20000);
+		world_send(0, wire, ANSWER);
+		world_receive(0, other, GET);
+		assert_pages(touched(0, PS_IN_WINDOW, first, PAGE),
+			touched(0, PS_OVERLAPPING, 0, PAGE + 1), ended(0, first, 20000));
+	}
+}
+
+static void requests_that_were_put_aside_all_end(void **state)
+{
+	int wire[5];
+	uint64_t request[5];
+
+	for (int i = 0; i < 5; i++) {
+		wire[i] = world_open(false);
+		world_receive(0, wire[i], GET);
+		request[i] = received_ns(wire[i]);
+		world_receive(0, wire[i], "");
+		if (i == 0)
+			world_touch(0, PAGE);
+	}
+	/* Newest first; the one that touched is the last of them. */
+	for (int i = 5; i-- > 0;) {
+		world_at(20000 + 1000 * (5 - i));
+		world_send(0, wire[i], ANSWER);
+	}
+	world_receive(0, wire[0], GET);
+	/* Others may be told to end too, but this one must. */
+	assert_page(0, &(struct ps_page){.kind = PS_PAGE_TOUCHED,
+			       .place = PS_IN_WINDOW,
+			       .tid = tid_of(0),
+			       .page = PAGE,
+			       .pages = 1,
+			       .set = request[0]});
+	assert_int_equal(world_page_record(world_pages_count() - 1)->page.kind, PS_PAGE_ENDED);
+	assert_int_equal(world_page_record(world_pages_count() - 1)->page.set, request[0]);
+}
+
+static void window_that_moves_ends_for_who_had_it(void **state)
+{
+	EACH_PAGED(is_unix)
+	{
+		int wire = world_open(is_unix);
+		uint64_t first, second;
+
+		world_receive(0, wire, POST);
+		first = received_ns(wire);
+		world_touch(0, PAGE);
+		world_receive(1, wire, "body");
+		second = received_ns(wire);
+		world_touch(1, PAGE + 1);
+		world_send(1, wire, ANSWER);
+		world_receive(1, wire, GET);
+		assert_int_equal(world_pages_count(), 4);
+		assert_int_equal(world_page_record(1)->page.kind, PS_PAGE_ENDED);
+		assert_int_equal(world_page_record(1)->page.tid, tid_of(0));
+		assert_int_equal(world_page_record(1)->page.set, first);
+		assert_int_equal(world_page_record(2)->page.set, second);
+		assert_int_equal(world_page_record(3)->page.kind, PS_PAGE_ENDED);
+		assert_int_equal(world_page_record(3)->page.tid, tid_of(1));
+		assert_int_equal(world_page_record(3)->page.set, second);
+	}
+}
+
+/*
+ * Workers.
+ */
+
+static void pages_of_a_worker_are_adopted_when_it_answers(void **state)
+{
+	EACH_PAGED(is_unix)
+	{
+		int wire = world_open(is_unix);
+		uint64_t request, born = workers[1].task.start_boottime;
+
+		world_at(10000);
+		world_receive(0, wire, GET);
+		request = received_ns(wire);
+		world_touch(1, PAGE);
+		world_touch(1, PAGE + 1);
+		world_at(20000);
+		world_send(1, wire, ANSWER);
+		/* Its end follows at once, and is of the thread that received. */
+		assert_pages(touched(1, PS_IN_WORKER, born, PAGE),
+			touched(1, PS_IN_WORKER, born, PAGE + 1),
+			adopted(1, PS_IN_WORKER, born, 0, request), ended(0, request, 20000));
+	}
+}
+
+static void each_answer_of_a_worker_begins_a_segment(void **state)
+{
+	int wire = world_open(false);
+	uint64_t first, second, segment;
+
+	world_receive(0, wire, GET);
+	first = received_ns(wire);
+	world_touch(1, PAGE);
+	world_at(20000);
+	world_send(1, wire, ANSWER);
+	world_at(30000);
+	world_receive(0, wire, GET);
+	second = received_ns(wire);
+	world_touch(1, PAGE + 1);
+	world_at(40000);
+	world_send(1, wire, ANSWER);
+	world_touch(1, PAGE + 2);
+	assert_int_equal(world_pages_count(), 7);
+	segment = world_page_record(3)->page.set;
+	assert_in_range(segment, 20000, 21000);
+	assert_page_records(
+		(const struct ps_page[]){
+			touched(1, PS_IN_WORKER, workers[1].task.start_boottime, PAGE),
+			adopted(1, PS_IN_WORKER, workers[1].task.start_boottime, 0, first),
+			ended(0, first, 20000), touched(1, PS_IN_WORKER, segment, PAGE + 1),
+			adopted(1, PS_IN_WORKER, segment, 0, second), ended(0, second, 40000),
+			touched(1, PS_IN_WORKER, world_page_record(6)->page.set, PAGE + 2)},
+		7);
+	assert_in_range(world_page_record(6)->page.set, 40000, 41000);
+}
+
+static void worker_that_touched_nothing_adopts_nothing(void **state)
+{
+	EACH_PAGED(is_unix)
+	{
+		int wire = world_open(is_unix);
+		uint64_t request;
+
+		world_receive(0, wire, GET);
+		request = received_ns(wire);
+		world_touch(0, PAGE);
+		world_at(20000);
+		world_send(1, wire, ANSWER);
+		world_send(1, wire, "more");
+		assert_pages(touched(0, PS_IN_WINDOW, request, PAGE), ended(0, request, 20000));
+	}
+}
+
+/* Pages that were touched while nobody could say for whom are not adopted by the next answer. */
+static void second_send_of_a_worker_adopts_nothing(void **state)
+{
+	int wire = world_open(false);
+	uint64_t request, segment;
+
+	world_receive(0, wire, GET);
+	request = received_ns(wire);
+	world_touch(1, PAGE);
+	world_at(20000);
+	world_send(1, wire, ANSWER);
+	world_touch(1, PAGE + 1);
+	world_send(1, wire, "more");
+	segment = world_page_record(3)->page.set;
+	assert_pages(touched(1, PS_IN_WORKER, workers[1].task.start_boottime, PAGE),
+		adopted(1, PS_IN_WORKER, workers[1].task.start_boottime, 0, request),
+		ended(0, request, 20000), touched(1, PS_IN_WORKER, segment, PAGE + 1));
+}
+
+static void thread_that_received_is_never_adopted_from(void **state)
+{
+	EACH_PAGED(is_unix)
+	{
+		int wire = world_open(is_unix), other = world_open(is_unix);
+
+		world_receive(1, other, GET);
+		world_send(1, other, ANSWER);
+		world_receive(0, wire, GET);
+		world_receive(1, other, GET);
+		world_send(2, other, ANSWER);
+		world_touch(1, PAGE);
+		world_send(1, wire, ANSWER);
+		/* Nothing is open, and no send goes on: that is the background. */
+		world_touch(1, PAGE + 1);
+		world_receive(0, wire, GET);
+		assert_pages(
+			touched(1, PS_BACKGROUND, 0, PAGE), touched(1, PS_BACKGROUND, 0, PAGE + 1));
+	}
+}
+
+static void worker_that_begins_to_receive_keeps_nothing_back(void **state)
+{
+	int wire = world_open(false), other = world_open(false);
+	uint64_t born = workers[1].task.start_boottime;
+
+	world_receive(0, wire, GET);
+	world_touch(1, PAGE);
+	world_receive(1, other, GET);
+	world_send(1, wire, ANSWER);
+	world_send(1, other, ANSWER);
+	world_receive(1, other, GET);
+	assert_pages(touched(1, PS_IN_WORKER, born, PAGE));
+}
+
+/*
+ * The kernel on the process's behalf.
+ */
+
+static void buffer_that_is_received_into_is_the_requests(void **state)
+{
+	static const long calls[] = {__NR_read, __NR_readv, __NR_recvfrom, __NR_recvmsg};
+
+	EACH_PAGED(is_unix)
+	{
+		int wire = world_open(is_unix);
+
+		/* The process is known from its first receive on. */
+		world_receive(0, wire, GET);
+		world_send(0, wire, ANSWER);
+		for (size_t i = 0; i < 4; i++) {
+			uint64_t socket = (uintptr_t)&wires[wire].socket, request;
+
+			shim_ring_empty(&page_records);
+			world_touch_in_call(0, wire, calls[i], PAGE);
+			world_receive(0, wire, GET);
+			request = received_ns(wire);
+			world_at(20000 * (i + 1));
+			world_send(0, wire, ANSWER);
+			world_tick();
+			world_at(20000 * (i + 1) + 2 * IDLE_NS);
+			world_tick();
+			assert_pages(touched_by_kernel(0, PS_IN_RECEIVE, socket, PAGE),
+				adopted(0, PS_IN_RECEIVE, socket, 0, request),
+				ended(0, request, 20000 * (i + 1)));
+			world_at(0);
+		}
+	}
+}
+
+static void buffer_of_a_body_is_touched_in_the_window(void **state)
+{
+	int wire = world_open(false);
+	uint64_t request;
+
+	world_receive(0, wire, POST);
+	request = received_ns(wire);
+	world_touch_in_call(0, wire, __NR_read, PAGE);
+	world_receive(0, wire, "body");
+	/* And so is what the kernel reads from a file. */
+	world_touch_in_call(0, wire, __NR_pread64, PAGE + 1);
+	assert_pages(touched_by_kernel(0, PS_IN_WINDOW, request, PAGE),
+		touched_by_kernel(0, PS_IN_WINDOW, request, PAGE + 1));
+}
+
+static void receive_that_gives_nothing_leaves_its_buffer_to_the_next(void **state)
+{
+	int wire = world_open(false), other = world_open(false);
+	uint64_t socket = (uintptr_t)&wires[wire].socket, request;
+
+	world_receive(0, wire, GET);
+	world_send(0, wire, ANSWER);
+	world_touch_in_call(0, wire, __NR_recvfrom, PAGE);
+	world_nothing(0, wire);
+	world_receive(0, other, GET);
+	world_send(0, other, ANSWER);
+	assert_pages(touched_by_kernel(0, PS_IN_RECEIVE, socket, PAGE));
+	world_receive(0, wire, GET);
+	request = received_ns(wire);
+	assert_pages(touched_by_kernel(0, PS_IN_RECEIVE, socket, PAGE),
+		adopted(0, PS_IN_RECEIVE, socket, 0, request));
+}
+
+static void kernel_that_fills_another_buffer_receives_nothing(void **state)
+{
+	int wire = world_open(false);
+
+	world_receive(0, wire, GET);
+	world_send(1, wire, ANSWER);
+	world_touch_in_call(0, wire, __NR_sendto, PAGE);
+	/* A descriptor that is no socket, or none at all. */
+	wires[wire].file.f_inode = NULL;
+	world_touch_in_call(0, wire, __NR_read, PAGE + 1);
+	world_receive(0, wire, GET);
+	assert_pages(touched_by_kernel(0, PS_BACKGROUND, 0, PAGE),
+		touched_by_kernel(0, PS_BACKGROUND, 0, PAGE + 1));
+}
+
+/*
+ * What a fault is.
+ */
+
+/* A request under way; returns how it is named. */
+static uint64_t open_request(void)
+{
+	int wire = world_open(false);
+
+	world_receive(0, wire, GET);
+	shim_call(&workers[0].task, -1, 0, 0, 0);
+	return received_ns(wire);
+}
+
+static void folio_is_told_whole(void **state)
+{
+	uint64_t request = open_request();
+	struct ps_page huge = touched(0, PS_IN_WINDOW, request, PAGE & ~511ull);
+	struct ps_page folio = touched(0, PS_IN_WINDOW, request, PAGE & ~15ull);
+
+	huge.pages = 512;
+	folio.pages = 16;
+	world_fault_on(0, PAGE + 300, 9, FAULT_USER | FAULT_WRITE);
+	world_fault_on(0, PAGE + 13, 4, FAULT_USER | FAULT_WRITE);
+	assert_pages(huge, folio);
+}
+
+static void copy_on_write_is_told_apart(void **state)
+{
+	const unsigned long error = FAULT_USER | FAULT_WRITE | FAULT_PRESENT;
+	struct task_struct *task = &workers[0].task;
+	uint64_t request = open_request();
+	struct ps_page copy = touched(0, PS_IN_WINDOW, request, PAGE), zero = copy;
+
+	copy.kind = PS_PAGE_COPIED;
+	copy.flags = zero.flags = PS_PAGE_PRESENT;
+	/* No count changes when a page that counts is replaced by its copy. */
+	(void)ps_fault_user(PAGE << 12, NULL, error);
+	(void)ps_page_alloc(NULL, 0, GFP_MOVABLE, 0);
+	task->min_flt++;
+	assert_pages(copy);
+	/* The zero page, and a file's: one more page counts. */
+	world_fault_on(0, PAGE, 0, error);
+	assert_pages(copy, copy, zero);
+}
+
+static void fault_that_makes_nothing_resident_is_not_told(void **state)
+{
+	struct task_struct *task = &workers[0].task;
+
+	(void)open_request();
+	/* A page of a file, of another thread's making, or a fault that failed. */
+	(void)ps_fault_user(PAGE << 12, NULL, FAULT_USER | FAULT_WRITE);
+	(void)ps_page_alloc(NULL, 0, GFP_MOVABLE, 0);
+	(void)ps_rss_stat(task->mm, 0);
+	task->min_flt++;
+	/* What changes later has nothing to do with it: the kernel unmaps, or fills a cache. */
+	(void)ps_rss_stat(task->mm, MM_ANONPAGES);
+	(void)ps_page_alloc(NULL, 0, GFP_MOVABLE, 0);
+	/* Not even inside a call whose buffer was a bad address. */
+	(void)ps_fault_user(PAGE << 12, NULL, FAULT_USER | FAULT_WRITE);
+	shim_call(task, __NR_munmap, PAGE << 12, 4096, 0);
+	(void)ps_rss_stat(task->mm, MM_ANONPAGES);
+	/* The kernel's own addresses. */
+	world_fault_on(0, 0xffff888000000000ull >> 12, 0, FAULT_WRITE);
+	assert_no_pages();
+}
+
+static void one_fault_is_one_touch(void **state)
+{
+	uint64_t request = open_request();
+
+	(void)ps_fault_user(PAGE << 12, NULL, FAULT_USER | FAULT_WRITE);
+	(void)ps_rss_stat(workers[0].task.mm, MM_ANONPAGES);
+	(void)ps_rss_stat(workers[0].task.mm, MM_ANONPAGES);
+	assert_pages(touched(0, PS_IN_WINDOW, request, PAGE));
+}
+
+static void where_counts_are_batched_allocations_tell(void **state)
+{
+	struct vm_area_struct anonymous = {}, shared = {.vm_flags = VM_SHARED, .vm_ops = &shared};
+	struct vm_area_struct private_file = {.vm_ops = &private_file};
+	uint64_t request = open_request();
+
+	cfg_rss_each = false;
+	shim_vma = &anonymous;
+	world_touch(0, PAGE);
+	shim_vma = &private_file;
+	world_touch(0, PAGE + 1);
+	shim_vma = &shared;
+	world_touch(0, PAGE + 2);
+	/* Read: the zero page. */
+	shim_vma = &anonymous;
+	world_fault_on(0, PAGE + 3, 0, FAULT_USER);
+	/* Who cannot ask takes it for anonymous memory. */
+	shim_vma = NULL;
+	world_touch(0, PAGE + 4);
+	assert_pages(touched(0, PS_IN_WINDOW, request, PAGE),
+		touched(0, PS_IN_WINDOW, request, PAGE + 1),
+		touched(0, PS_IN_WINDOW, request, PAGE + 4));
+}
+
+static void only_counted_processes_have_pages(void **state)
+{
+	uint64_t request;
+
+	cfg_all_servers = true;
+	world_touch(0, PAGE);
+	world_touch(3, PAGE);
+	request = open_request();
+	world_touch(3, PAGE);
+	/* One whose number shares the bits of one that is. */
+	workers[3].task.tgid = workers[0].task.tgid + PAGED_BITS;
+	world_touch(3, PAGE);
+	world_touch(0, PAGE);
+	assert_pages(touched(0, PS_IN_WINDOW, request, PAGE));
+	assert_int_equal(SHIM_MAP(&threads)->count, 1);
+}
+
+static void sampling_leaves_out_pages_by_their_number(void **state)
+{
+	struct ps_proc_key key = world_key(0);
+	const __u32 level = 3;
+	size_t told = 0;
+
+	cfg_page_seed = 99;
+	(void)open_request();
+	(void)bpf_map_update_elem(&page_levels, &key, &level, BPF_ANY);
+	for (uint64_t page = PAGE; page < PAGE + 1000; page++) {
+		world_touch(0, page);
+		if (!ps_page_sampled(page, 99, level))
+			continue;
+		assert_true(told < world_pages_count());
+		assert_int_equal(world_page_record(told++)->page.page, page);
+	}
+	assert_int_equal(world_pages_count(), told);
+	assert_in_range(told, 80, 170);
+	/* A folio is told: some of its pages are sampled, for all that is known. */
+	world_fault_on(0, PAGE, 9, FAULT_USER | FAULT_WRITE);
+	assert_int_equal(world_pages_count(), told + 1);
+}
+
+static void records_that_find_the_ring_full_are_lost(void **state)
+{
+	int wire = world_open(false);
+	uint64_t request;
+
+	world_receive(0, wire, GET);
+	request = received_ns(wire);
+	shim_ring_is_full = true;
+	world_touch(0, PAGE);
+	world_send(0, wire, ANSWER);
+	world_touch(0, PAGE + 1);
+	world_send(0, wire, "more");
+	assert_int_equal(ps_lost[PS_LOST_PAGES], 3);
+	assert_int_equal(ps_lost[PS_LOST_EVENTS], 0);
+	shim_ring_is_full = false;
+	ps_lost[PS_LOST_PAGES] = 0;
+	world_receive(0, wire, GET);
+	assert_pages(ended(0, request, 0));
+	assert_requests(2);
+}
+
+/*
+ * Given back.
+ */
+
+#define CALL(number, ret, ...) world_returned(0, number, (const unsigned long[4]){__VA_ARGS__}, ret)
+
+static void what_is_given_back_is_told(void **state)
+{
+	const unsigned long at = PAGE << 12;
+
+	(void)open_request();
+	CALL(__NR_munmap, 0, at, 3 * 4096);
+	CALL(__NR_madvise, 0, at, 4097, MADV_DONTNEED);
+	CALL(__NR_madvise, 0, at, 4096, MADV_FREE);
+	CALL(__NR_mmap, at, at, 8192, PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
+	assert_pages(of_range(0, PS_PAGE_DROPPED, PAGE, 3, 0),
+		of_range(0, PS_PAGE_DROPPED, PAGE, 2, 0), of_range(0, PS_PAGE_FREED, PAGE, 1, 0),
+		of_range(0, PS_PAGE_DROPPED, PAGE, 2, 0));
+}
+
+static void what_fails_or_gives_nothing_back_is_not_told(void **state)
+{
+	const unsigned long at = PAGE << 12;
+
+	(void)open_request();
+	CALL(__NR_munmap, -22, at, 4096);
+	CALL(__NR_madvise, -22, at, 4096, MADV_DONTNEED);
+	CALL(__NR_madvise, 0, at, 4096, 3 /* WILLNEED */);
+	CALL(__NR_madvise, 0, at, 0, MADV_DONTNEED);
+	CALL(__NR_mmap, at, 0, 8192, PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+	CALL(__NR_mprotect, 0, at, 8192, PROT_NONE);
+	world_returned(3, __NR_munmap, (const unsigned long[4]){at, 4096}, 0);
+	cfg_pages = false;
+	CALL(__NR_munmap, 0, at, 4096);
+	assert_no_pages();
+}
+
+static void break_that_shrinks_is_told(void **state)
+{
+	const unsigned long at = PAGE << 12;
+
+	workers[0].mm.brk = at;
+	(void)open_request();
+	CALL(__NR_brk, at + 40960, at + 40960);
+	CALL(__NR_brk, at + 40960, 0);
+	assert_no_pages();
+	/* Part of a page stays. */
+	CALL(__NR_brk, at + 4097, at + 4097);
+	assert_pages(of_range(0, PS_PAGE_DROPPED, PAGE + 2, 8, 0));
+}
+
+static void mapping_that_moves_is_told(void **state)
+{
+	const unsigned long at = PAGE << 12;
+
+	(void)open_request();
+	CALL(__NR_mremap, at, at, 4 * 4096, 8 * 4096);
+	assert_no_pages();
+	CALL(__NR_mremap, at, at, 4 * 4096, 4096);
+	CALL(__NR_mremap, at + (100 << 12), at, 4 * 4096, 8 * 4096);
+	CALL(__NR_mremap, at + (100 << 12), at, 4 * 4096, 2 * 4096);
+	assert_pages(of_range(0, PS_PAGE_DROPPED, PAGE + 1, 3, 0),
+		of_range(0, PS_PAGE_MOVED, PAGE, 4, PAGE + 100),
+		of_range(0, PS_PAGE_DROPPED, PAGE + 2, 2, 0),
+		of_range(0, PS_PAGE_MOVED, PAGE, 2, PAGE + 100));
+}
+
+static void mapping_that_is_populated_is_touched(void **state)
+{
+	const unsigned long at = PAGE << 12;
+	uint64_t request = open_request();
+	struct ps_page populated = touched_by_kernel(0, PS_IN_WINDOW, request, PAGE);
+
+	populated.pages = 5;
+	CALL(__NR_mmap, at, 0, 5 * 4096 - 1, PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE);
+	CALL(__NR_mmap, at, 0, 5 * 4096, PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED);
+	CALL(__NR_madvise, 0, at, 5 * 4096, MADV_POPULATE_WRITE);
+	/* The zero page, a file's pages, shared ones. */
+	CALL(__NR_mmap, at, 0, 4096, 1, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE);
+	CALL(__NR_mmap, at, 0, 4096, PROT_WRITE, MAP_PRIVATE | MAP_POPULATE);
+	CALL(__NR_mmap, at, 0, 4096, PROT_WRITE, 1 | MAP_ANONYMOUS | MAP_POPULATE);
+	assert_pages(populated, populated, populated);
+}
+
+static void new_program_has_no_pages(void **state)
+{
+	uint64_t request = open_request();
+
+	world_touch(0, PAGE);
+	(void)ps_exec(&workers[0].task);
+	(void)ps_exec(&workers[3].task);
+	assert_pages(
+		touched(0, PS_IN_WINDOW, request, PAGE), (struct ps_page){.kind = PS_PAGE_EXECED});
+}
+
+/*
  * The model. First it says what each deed on a connection was; every count follows from that by
  * looking around in the log.
  */
@@ -1338,7 +2397,8 @@ static void late_probes_of_sends_hide_and_double_no_request(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup(name, setup)
+#define TEST(name)       cmocka_unit_test_setup(name, setup)
+#define TEST_PAGES(name) cmocka_unit_test_setup(name, setup_pages)
 		TEST(request_after_a_response_is_another),
 		TEST(request_in_many_segments_is_one),
 		TEST(response_in_many_writes_is_one),
@@ -1383,9 +2443,55 @@ int main(void)
 		TEST(interval_that_ends_after_another_answered_leaves_one_open),
 		TEST(thread_that_ends_takes_its_windows_along),
 		TEST(process_ends_with_its_last_thread),
+		TEST_PAGES(pages_touched_for_a_request_end_with_it),
+		TEST_PAGES(end_of_a_request_is_its_last_send),
+		TEST_PAGES(request_that_touches_nothing_is_not_told),
+		TEST_PAGES(routes_end_by_their_own_hash),
+		TEST_PAGES(without_routes_requests_end_without_one),
+		TEST_PAGES(pages_between_two_sends_are_adopted),
+		TEST_PAGES(every_piece_of_a_tail_is_adopted_by_itself),
+		TEST_PAGES(pages_behind_the_last_send_are_not_adopted),
+		TEST_PAGES(send_of_another_response_ends_a_tail),
+		TEST_PAGES(idle_tail_ends_with_the_interval),
+		TEST_PAGES(interval_leaves_a_tail_that_goes_on),
+		TEST_PAGES(tail_that_goes_on_after_its_end_ends_again),
+		TEST_PAGES(interval_does_not_end_a_window),
+		TEST_PAGES(thread_that_ends_tells_its_tail),
+		TEST_PAGES(late_answer_after_the_end_of_stream_is_the_tail),
+		TEST_PAGES(request_that_is_never_answered_ends_with_its_connection),
+		TEST_PAGES(reset_by_the_peer_ends_a_request),
+		TEST_PAGES(pages_with_two_requests_open_are_of_neither),
+		TEST_PAGES(request_that_was_put_aside_owes_its_end),
+		TEST_PAGES(requests_that_were_put_aside_all_end),
+		TEST_PAGES(window_that_moves_ends_for_who_had_it),
+		TEST_PAGES(pages_of_a_worker_are_adopted_when_it_answers),
+		TEST_PAGES(each_answer_of_a_worker_begins_a_segment),
+		TEST_PAGES(worker_that_touched_nothing_adopts_nothing),
+		TEST_PAGES(second_send_of_a_worker_adopts_nothing),
+		TEST_PAGES(thread_that_received_is_never_adopted_from),
+		TEST_PAGES(worker_that_begins_to_receive_keeps_nothing_back),
+		TEST_PAGES(buffer_that_is_received_into_is_the_requests),
+		TEST_PAGES(buffer_of_a_body_is_touched_in_the_window),
+		TEST_PAGES(receive_that_gives_nothing_leaves_its_buffer_to_the_next),
+		TEST_PAGES(kernel_that_fills_another_buffer_receives_nothing),
+		TEST_PAGES(folio_is_told_whole),
+		TEST_PAGES(copy_on_write_is_told_apart),
+		TEST_PAGES(fault_that_makes_nothing_resident_is_not_told),
+		TEST_PAGES(one_fault_is_one_touch),
+		TEST_PAGES(where_counts_are_batched_allocations_tell),
+		TEST_PAGES(only_counted_processes_have_pages),
+		TEST_PAGES(sampling_leaves_out_pages_by_their_number),
+		TEST_PAGES(records_that_find_the_ring_full_are_lost),
+		TEST_PAGES(what_is_given_back_is_told),
+		TEST_PAGES(what_fails_or_gives_nothing_back_is_not_told),
+		TEST_PAGES(break_that_shrinks_is_told),
+		TEST_PAGES(mapping_that_moves_is_told),
+		TEST_PAGES(mapping_that_is_populated_is_touched),
+		TEST_PAGES(new_program_has_no_pages),
 		TEST(random_histories_agree_with_the_model),
 		TEST(late_probes_of_sends_hide_and_double_no_request),
 #undef TEST
+#undef TEST_PAGES
 	};
 	int failed = cmocka_run_group_tests_name("request", tests, NULL, NULL);
 

@@ -62,6 +62,12 @@ struct live {
 	void *context;
 	int error;
 	bool unreadable; /* told that some process's pages cannot be looked up */
+	struct {
+		uint64_t allowed; /* passes of this interval: more would take too long */
+		uint64_t first;   /* whose turn it is, in the order of the map */
+		uint64_t index;   /* of the process that is being accounted */
+		uint64_t made, spent_ns;
+	} passes_due;
 };
 
 static uint64_t clock_ns(clockid_t clock)
@@ -243,12 +249,14 @@ static void pass_bound(struct live *live, struct seen_process *process)
  */
 static void process_pass(struct live *live, struct seen_process *process, uint64_t freed_bytes)
 {
+	uint64_t began_ns = clock_ns(CLOCK_MONOTONIC), next = 0;
 	uint64_t share_ns = live->options.interval_ns / PASS_PART / HASH_COUNT(live->processes);
-	uint64_t next = 0;
-	int error = passes_look(live->passes, &process->key, process->pass_from,
-		clock_ns(CLOCK_MONOTONIC) + share_ns, &next);
+	int error = passes_look(
+		live->passes, &process->key, process->pass_from, began_ns + share_ns, &next);
 
 	process_memory(live, process, freed_bytes);
+	live->passes_due.made++;
+	live->passes_due.spent_ns += clock_ns(CLOCK_MONOTONIC) - began_ns;
 	if (!live->error)
 		live->error = drain_pages(live);
 	if (error) {
@@ -275,10 +283,34 @@ static void process_exited(struct live *live, struct seen_process *process)
 		emit(live, &event);
 }
 
+/*
+ * Where there are too many processes for the time that passes may take, they take turns; one that
+ * is new is looked at in any case.
+ */
+static bool pass_is_due(const struct live *live, const struct seen_process *process)
+{
+	uint64_t count = HASH_COUNT(live->processes);
+	uint64_t behind = (live->passes_due.index + count - live->passes_due.first % count) % count;
+
+	return !process->tracked || behind < live->passes_due.allowed;
+}
+
+/* As many passes as fit, as long as those of this interval took. */
+static void passes_schedule(struct live *live)
+{
+	uint64_t room_ns = live->options.interval_ns / PASS_PART;
+	uint64_t made = live->passes_due.made, spent_ns = live->passes_due.spent_ns;
+
+	live->passes_due.first += live->passes_due.allowed;
+	if (made && spent_ns)
+		live->passes_due.allowed = room_ns * made / spent_ns + 1;
+	live->passes_due.made = live->passes_due.spent_ns = live->passes_due.index = 0;
+}
+
 /* How a process is now. */
 static void process_measure(struct live *live, struct seen_process *process, uint64_t freed_bytes)
 {
-	if (!live->passes) {
+	if (!live->passes || !pass_is_due(live, process)) {
 		process_memory(live, process, freed_bytes);
 		return;
 	}
@@ -332,8 +364,11 @@ static int drain_processes(struct live *live)
 	const struct ps_proc *counted;
 	int count = probes_read_processes(live->probes, &keys, &counted);
 
-	for (int i = 0; i < count && !live->error; i++)
+	for (int i = 0; i < count && !live->error; i++) {
+		live->passes_due.index = i;
 		process_account(live, &keys[i], &counted[i]);
+	}
+	passes_schedule(live);
 	return count < 0 ? count : live->error;
 }
 
@@ -564,6 +599,7 @@ int source_live_open(
 	live->source.ops = &live_ops;
 	live->options = *options;
 	live->procfs.fd = -1;
+	live->passes_due.allowed = UINT64_MAX;
 	error = procfs_open("/proc", &live->procfs);
 	if (error)
 		(void)diag_set(diag, error, "cannot open /proc: %s", strerror(-error));
