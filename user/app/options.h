@@ -50,7 +50,7 @@ struct options {
 	unsigned max_processes, max_routes, max_pages;
 	unsigned ring_bytes;   /* 0: the defaults */
 	unsigned sample_level; /* one page in 2^level */
-	const char *file; /* of record and replay */
+	const char *file;      /* of record and replay */
 	double interval_s;
 	unsigned count; /* 0: until a signal */
 };

@@ -13,7 +13,7 @@
 
 #define NS_PER_S 1000000000ull
 #define SLOTS    64
-#define SLOT_NS  (NS_PER_S / 2) /* requests that end within it share a slot */
+#define SLOT_NS  500000000ull /* requests that end within it share a slot */
 
 const unsigned curve_ages_s[CURVE_AGES] = {
 	1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600};
@@ -74,6 +74,8 @@ static void slots_thin(struct curve *curve)
 	size_t best = 0;
 	double least = INFINITY;
 
+	if (curve->count < 2 || !curve->slots)
+		return;
 	for (size_t i = 0; i + 1 < curve->count; i++) {
 		const struct curve_slot *slot = &curve->slots[i], *later = slot + 1;
 		uint64_t now_ns = curve->slots[curve->count - 1].until_ns;
@@ -118,7 +120,7 @@ static struct curve_slot *slot_for(struct curve *curve, uint64_t end_ns)
 	}
 	if (last && end_ns <= last->until_ns)
 		end_ns = last->until_ns + 1;
-	if (slots_reserve(curve))
+	if (slots_reserve(curve) || !curve->slots)
 		return NULL;
 	last = &curve->slots[curve->count++];
 	*last = (struct curve_slot){.from_ns = end_ns, .until_ns = end_ns};

@@ -153,16 +153,15 @@ static void holder_release(struct holder *holder)
 
 static void window_release(struct retention *retention, struct window *window)
 {
-	struct window *leader = window->leader;
+	while (window && --window->uses == 0) {
+		struct window *leader = window->leader;
 
-	if (--window->uses)
-		return;
-	retention->windows[window->index] = NULL;
-	retention->free_windows[retention->free_count++] = window->index;
-	holder_release(window->holder);
-	free(window);
-	if (leader)
-		window_release(retention, leader);
+		retention->windows[window->index] = NULL;
+		retention->free_windows[retention->free_count++] = window->index;
+		holder_release(window->holder);
+		free(window);
+		window = leader;
+	}
 }
 
 static void window_hide(struct retention *retention, struct window *window)
@@ -174,7 +173,7 @@ static void window_hide(struct retention *retention, struct window *window)
 static bool windows_grow(struct retention *retention)
 {
 	size_t room = retention->window_room ? 2 * retention->window_room : 64;
-	struct window **windows = reallocarray(retention->windows, room, sizeof(*windows));
+	struct window **windows = reallocarray(retention->windows, room, sizeof(struct window *));
 	uint32_t *stack;
 
 	if (!windows)
@@ -879,7 +878,7 @@ int retention_resident(struct retention *retention, const struct event_resident 
 	uint64_t at = event->from;
 	int error = 0;
 
-	for (int i = 0; i < EVENT_RUNS && !error; i++) {
+	for (size_t i = 0; i < EVENT_RUNS && !error; i++) {
 		uint64_t skip = event->runs[2 * i], length = event->runs[2 * i + 1] >> 1;
 
 		/* A sound recording has neither; a forged one must not keep us busy. */
@@ -944,12 +943,12 @@ static int routes_bound(struct retention *retention)
 
 	if (count < retention->options.max_routes || !count)
 		return 0;
-	all = calloc(count, sizeof(*all));
+	all = calloc(count, sizeof(struct holder *));
 	if (!all)
 		return -ENOMEM;
 	HASH_ITER (hh, retention->routes, holder, next)
 		all[used++] = holder;
-	qsort(all, used, sizeof(*all), by_residence);
+	qsort(all, used, sizeof(struct holder *), by_residence);
 	for (size_t i = 0; i < (used + 1) / 2; i++)
 		route_fold(retention, all[i]);
 	free(all);
@@ -1153,7 +1152,7 @@ static void report_now(const struct retention *retention, const struct tally *ta
 		     positive(retention->unexplained.counts.freed);
 	if (kernel_freed_pages != REPORT_UNKNOWN && everywhere > 0 &&
 		kernel_freed_pages < (uint64_t)everywhere)
-		freed = (double)freed * (double)kernel_freed_pages / (double)everywhere + 0.5;
+		freed = llround((double)freed * (double)kernel_freed_pages / (double)everywhere);
 	report->lazyfree_pages = freed;
 	report->swapped_pages = tally->swapped;
 	report->kept = estimate_pages(tally->resident + tally->freed - freed, &alone);
@@ -1255,7 +1254,7 @@ void retention_growth(
 	ret_growth->background_bytes = holder_growth(&retention->background) * (int64_t)page_bytes;
 	ret_growth->earlier_bytes = holder_growth(&retention->earlier) * (int64_t)page_bytes;
 	/* Pages that came and pages that went both are sampled. */
-	all = retention->touches / alone.ratio + fabs(retention->deaths) + 0.5;
+	all = llround(retention->touches / alone.ratio + fabs(retention->deaths));
 	error = estimate_pages(all, &alone);
 	ret_growth->error_bytes = (error.high - error.low) / 2 * page_bytes;
 }
@@ -1282,11 +1281,13 @@ struct retention *retention_new(const struct retention_options *options)
 
 void retention_free(struct retention *retention)
 {
+	struct window *window, *next_window;
 	struct holder *holder, *next;
 
 	if (!retention)
 		return;
-	HASH_CLEAR(hh, retention->by_key);
+	HASH_ITER (hh, retention->by_key, window, next_window)
+		HASH_DEL(retention->by_key, window);
 	for (size_t i = 0; i < retention->window_room; i++) {
 		if (!retention->windows[i])
 			continue;

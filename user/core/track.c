@@ -15,7 +15,6 @@
 
 #include <math.h>
 
-#include "pagestay/base/cleanup.h"
 #include "pagestay/base/table.h"
 #include "pagestay/core/retention.h"
 #include "pagestay/core/route.h"
@@ -50,6 +49,13 @@ struct tracked_process {
 	UT_hash_handle hh;
 };
 
+/* A route with the tally that its report is made of. */
+struct route_row {
+	const char *text;
+	uint64_t requests;
+	struct tally tally;
+};
+
 struct track {
 	struct track_options options;
 	struct event_stream stream;
@@ -64,7 +70,8 @@ struct track {
 	bool reported; /* the report stands; the next event begins the next interval */
 	struct report report;
 	struct report_process *rows;
-	struct report_route *routes; /* of all rows, one after the other */
+	struct report_route *routes;  /* of all rows, one after the other */
+	struct route_row *route_rows; /* room to work out those of one process */
 };
 
 int track_new(const struct track_options *options, struct track **ret_track)
@@ -106,6 +113,7 @@ void track_free(struct track *track)
 		process_free(track, process);
 	free(track->rows);
 	free(track->routes);
+	free(track->route_rows);
 	free(track);
 }
 
@@ -317,13 +325,6 @@ static uint64_t background_faults(struct tracked_process *process)
 	return grow(&process->background_total,
 		process->memory.faults - process->faults_base - process->attributed_total);
 }
-
-/* A route with the tally that its report is made of. */
-struct route_row {
-	const char *text;
-	uint64_t requests;
-	struct tally tally;
-};
 
 static uint64_t kept(const struct route_row *row)
 {
@@ -642,7 +643,6 @@ static size_t count_routes(const struct track *track, size_t *ret_most)
 
 static int report_rows(struct track *track)
 {
-	_cleanup_(cleanup_free) struct route_row *rows = NULL;
 	struct tracked_process *process, *next;
 	size_t count = 0, used = 0, most;
 
@@ -650,8 +650,9 @@ static int report_rows(struct track *track)
 	free(track->routes);
 	track->rows = calloc(HASH_COUNT(track->processes) + 1, sizeof(*track->rows));
 	track->routes = calloc(count_routes(track, &most) + 1, sizeof(*track->routes));
-	rows = calloc(most + 1, sizeof(*rows));
-	if (!track->rows || !track->routes || !rows)
+	free(track->route_rows);
+	track->route_rows = calloc(most + 1, sizeof(*track->route_rows));
+	if (!track->rows || !track->routes || !track->route_rows)
 		return -ENOMEM;
 	HASH_ITER (hh, track->processes, process, next) {
 		struct report_process *row = &track->rows[count++];
@@ -663,7 +664,8 @@ static int report_rows(struct track *track)
 		if (!track->stream.routes)
 			continue;
 		row->routes = &track->routes[used];
-		row->route_count = report_routes(track, process, rows, &track->routes[used]);
+		row->route_count =
+			report_routes(track, process, track->route_rows, &track->routes[used]);
 		used += row->route_count;
 	}
 	qsort(track->rows, count, sizeof(track->rows[0]), by_growth);

@@ -17,7 +17,8 @@
 const struct kernel_capability kernel_capabilities[] = {
 	{"CAP_BPF", CAP_BPF, true, "load the programs"},
 	{"CAP_PERFMON", CAP_PERFMON, true, "attach them to tracepoints"},
-	{"CAP_SYS_PTRACE", CAP_SYS_PTRACE, false, "read exe, lazily freed bytes and page tables of others"},
+	{"CAP_SYS_PTRACE", CAP_SYS_PTRACE, false,
+		"read exe, lazily freed bytes and page tables of others"},
 };
 const unsigned kernel_capability_count =
 	sizeof(kernel_capabilities) / sizeof(kernel_capabilities[0]);

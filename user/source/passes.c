@@ -109,7 +109,7 @@ int passes_deliver(struct passes *passes, event_fn deliver, void *context)
 
 		resident->began_ns = passes->began_ns;
 		resident->from = at;
-		for (int i = 0; i < EVENT_RUNS && next < passes->count; i++, next++) {
+		for (size_t i = 0; i < EVENT_RUNS && next < passes->count; i++, next++) {
 			const struct run *run = &passes->runs[next];
 
 			resident->runs[2 * i] = run->page - at;

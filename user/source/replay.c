@@ -44,7 +44,7 @@ static unsigned places_before(enum event_kind kind)
 	case EVENT_STREAM:
 		return AT_BEGINNING;
 	case EVENT_NOTE:
-		return IN_NOTES | BEFORE_START | AFTER_START;
+		return BEFORE_START | AFTER_START;
 	case EVENT_START:
 		return BEFORE_START;
 	case EVENT_TICK:
