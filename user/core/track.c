@@ -425,6 +425,16 @@ static uint64_t kernel_freed_pages(const struct track *track, const struct track
 		       : process->memory.lazyfree_bytes / track->stream.page_bytes;
 }
 
+/* Nothing can be looked up in a process that is gone. */
+static void forget_pages(struct report_retention *retention)
+{
+	retention->kept = (struct report_pages){REPORT_UNKNOWN, REPORT_UNKNOWN, REPORT_UNKNOWN};
+	retention->swapped_pages = REPORT_UNKNOWN;
+	retention->lazyfree_pages = REPORT_UNKNOWN;
+	retention->growth_bytes = REPORT_DELTA_UNKNOWN;
+	retention->kept_pages_per_request = NAN;
+}
+
 static struct report_route report_of_route(const struct track *track,
 	const struct tracked_process *process, const struct route_row *row)
 {
@@ -435,6 +445,8 @@ static struct report_route report_of_route(const struct track *track,
 		retention_report(process->retention, &row->tally, row->requests,
 			kernel_freed_pages(track, process), track->stream.page_bytes,
 			&route.retention);
+	if (process->exited)
+		forget_pages(&route.retention);
 	return route;
 }
 
@@ -522,16 +534,6 @@ static void report_attribution(const struct tracked_process *process, struct rep
 	attribution->exclusive_ratio = share(attribution->exclusive, all);
 	attribution->overlapping_ratio = share(attribution->overlapping, all);
 	attribution->background_ratio = share(attribution->background, all);
-}
-
-/* Nothing can be looked up in a process that is gone. */
-static void forget_pages(struct report_retention *retention)
-{
-	retention->kept = (struct report_pages){REPORT_UNKNOWN, REPORT_UNKNOWN, REPORT_UNKNOWN};
-	retention->swapped_pages = REPORT_UNKNOWN;
-	retention->lazyfree_pages = REPORT_UNKNOWN;
-	retention->growth_bytes = REPORT_DELTA_UNKNOWN;
-	retention->kept_pages_per_request = NAN;
 }
 
 static void report_pages(
