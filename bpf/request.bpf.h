@@ -249,7 +249,7 @@ static __always_inline void received(struct ps_proc *proc, struct task_struct *t
 		return;
 	if (conn->counted && !rest)
 		window_open(conn, thread, &key);
-	if (cfg_pages && conn->window == WINDOW_OPEN)
+	if (cfg_pages && conn->window == WINDOW_OPEN && same_thread(&conn->receiver, &key))
 		receive_adopt(&conn->owner, &thread->pages, conn, (__u64)sk->sk_socket);
 	thread->open_then = thread->open;
 	thread->tail_sk = 0;
