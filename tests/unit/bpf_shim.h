@@ -390,13 +390,14 @@ static inline void bpf_ringbuf_submit(void *record, unsigned flags)
 #define shim_ring_count(ring)         (shim_ring_at(ring)->count)
 #define shim_ring_record(ring, index) (shim_ring_at(ring)->records[index])
 
-static inline void shim_ring_empty(void *address)
+static inline void shim_ring_drop(struct shim_ring *ring)
 {
-	struct shim_ring *ring = shim_ring_at(address);
-
 	while (ring->count)
 		free(ring->records[--ring->count]);
 }
+
+/* As if userspace had read it. */
+#define shim_ring_empty(ring) shim_ring_drop(shim_ring_at(ring))
 
 /*
  * Helpers.
@@ -543,7 +544,7 @@ static inline void shim_reset(void)
 		map->address = NULL;
 	}
 	for (int i = 0; i < SHIM_RINGS; i++) {
-		shim_ring_empty(shim_rings[i].address);
+		shim_ring_drop(&shim_rings[i]);
 		shim_rings[i].address = NULL;
 	}
 	shim_task = NULL;

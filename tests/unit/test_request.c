@@ -859,10 +859,10 @@ static void process_ends_with_its_last_thread(void **state)
  * Pages. What the ring holds is compared whole: a record that nobody expects is a failure.
  */
 
-#define IDLE_NS             TAIL_IDLE_NS
-#define PAGE                0x7f0000000ull
-#define KNOWN_PAGES         (1 << 16)
-#define EACH_PAGED(is_unix) EACH_KIND(is_unix) if (cfg_pages = true)
+#define PAGE 0x7f0000000ull
+#define EACH_PAGED(is_unix)                                                                        \
+	EACH_KIND(is_unix)                                                                         \
+	if (cfg_pages = true, true)
 
 static int setup_pages(void **state)
 {
@@ -1023,7 +1023,7 @@ static void request_that_touches_nothing_is_not_told(void **state)
 			world_send(0, wire, ANSWER);
 			world_send(0, wire, "more");
 			world_send(1, other, ANSWER);
-			world_at(shim_now_ns + 2 * IDLE_NS);
+			world_at(shim_now_ns + 2 * TAIL_IDLE_NS);
 			world_tick();
 		}
 		world_end(0, wire, 0);
@@ -1182,10 +1182,10 @@ static void idle_tail_ends_with_the_interval(void **state)
 		world_touch(0, PAGE);
 		world_at(20000);
 		world_send(0, wire, ANSWER);
-		world_at(20000 + IDLE_NS / 2);
+		world_at(20000 + TAIL_IDLE_NS / 2);
 		world_tick();
 		assert_int_equal(world_pages_count(), 1);
-		world_at(20000 + 2 * IDLE_NS);
+		world_at(20000 + 2 * TAIL_IDLE_NS);
 		world_tick();
 		world_tick();
 		assert_pages(touched(0, PS_IN_WINDOW, request, PAGE), ended(0, request, 20000));
@@ -1203,13 +1203,13 @@ static void interval_leaves_a_tail_that_goes_on(void **state)
 	request = received_ns(wire);
 	world_touch(0, PAGE);
 	for (uint64_t send = 1; send <= 20; send++) {
-		world_at(send * IDLE_NS / 2);
+		world_at(send * TAIL_IDLE_NS / 2);
 		world_send(0, wire, "part");
 		world_tick();
 	}
 	assert_int_equal(world_pages_count(), 1);
 	world_receive(0, wire, GET);
-	assert_pages(touched(0, PS_IN_WINDOW, request, PAGE), ended(0, request, 10 * IDLE_NS));
+	assert_pages(touched(0, PS_IN_WINDOW, request, PAGE), ended(0, request, 10 * TAIL_IDLE_NS));
 }
 
 /* A response that paused for longer than an end is waited for ends once more. */
@@ -1223,15 +1223,15 @@ static void tail_that_goes_on_after_its_end_ends_again(void **state)
 	world_touch(0, PAGE);
 	world_at(1000000);
 	world_send(0, wire, ANSWER);
-	world_at(2 * IDLE_NS);
+	world_at(2 * TAIL_IDLE_NS);
 	world_tick();
 	world_touch(0, PAGE + 1);
-	world_at(3 * IDLE_NS);
+	world_at(3 * TAIL_IDLE_NS);
 	world_send(0, wire, "more");
 	world_receive(0, wire, GET);
 	assert_pages(touched(0, PS_IN_WINDOW, request, PAGE), ended(0, request, 1000000),
 		touched(0, PS_IN_TAIL, request, PAGE + 1),
-		adopted(0, PS_IN_TAIL, request, 0, request), ended(0, request, 3 * IDLE_NS));
+		adopted(0, PS_IN_TAIL, request, 0, request), ended(0, request, 3 * TAIL_IDLE_NS));
 }
 
 /* What is open when an interval ends is not over. */
@@ -1243,13 +1243,13 @@ static void interval_does_not_end_a_window(void **state)
 	world_receive(0, wire, GET);
 	request = received_ns(wire);
 	world_touch(0, PAGE);
-	world_at(5 * IDLE_NS);
+	world_at(5 * TAIL_IDLE_NS);
 	world_tick();
 	assert_int_equal(world_pages_count(), 1);
 	world_send(0, wire, ANSWER);
-	world_at(10 * IDLE_NS);
+	world_at(10 * TAIL_IDLE_NS);
 	world_tick();
-	assert_pages(touched(0, PS_IN_WINDOW, request, PAGE), ended(0, request, 5 * IDLE_NS));
+	assert_pages(touched(0, PS_IN_WINDOW, request, PAGE), ended(0, request, 5 * TAIL_IDLE_NS));
 }
 
 static void thread_that_ends_tells_its_tail(void **state)
@@ -1398,7 +1398,6 @@ static void requests_that_were_put_aside_all_end(void **state)
 		wire[i] = world_open(false);
 		world_receive(0, wire[i], GET);
 		request[i] = received_ns(wire[i]);
-		world_receive(0, wire[i], "");
 		if (i == 0)
 			world_touch(0, PAGE);
 	}
@@ -1408,7 +1407,7 @@ static void requests_that_were_put_aside_all_end(void **state)
 		world_send(0, wire[i], ANSWER);
 	}
 	world_receive(0, wire[0], GET);
-	/* Others may be told to end too, but this one must. */
+	/* Which of them touched is not known: others are told to end too, but this one must. */
 	assert_page(0, &(struct ps_page){.kind = PS_PAGE_TOUCHED,
 			       .place = PS_IN_WINDOW,
 			       .tid = tid_of(0),
@@ -1597,7 +1596,7 @@ static void buffer_that_is_received_into_is_the_requests(void **state)
 			world_at(20000 * (i + 1));
 			world_send(0, wire, ANSWER);
 			world_tick();
-			world_at(20000 * (i + 1) + 2 * IDLE_NS);
+			world_at(20000 * (i + 1) + 2 * TAIL_IDLE_NS);
 			world_tick();
 			assert_pages(touched_by_kernel(0, PS_IN_RECEIVE, socket, PAGE),
 				adopted(0, PS_IN_RECEIVE, socket, 0, request),
@@ -2190,6 +2189,7 @@ struct story {
 	struct seeded seeded;
 	uint64_t seed;
 	bool late; /* probes of sends may be late */
+	int most_workers;
 	struct {
 		char bytes[300]; /* what the client sends now */
 		size_t length, sent;
@@ -2226,7 +2226,7 @@ static int some_worker(struct story *story, int wire)
 	int worker = story->clients[wire].home;
 
 	if (seeded_once_in(&story->seeded, 4))
-		worker = seeded_below(&story->seeded, 6);
+		worker = seeded_below(&story->seeded, story->most_workers);
 	world_probe_late(worker);
 	return worker;
 }
@@ -2350,7 +2350,8 @@ static void tell(struct story *story)
 				seeded_below(&story->seeded, 5), seeded_below(&story->seeded, 2));
 		if (wire_count < 12 && (!wire_count || seeded_once_in(&story->seeded, 10))) {
 			wire = world_open(seeded_once_in(&story->seeded, 2));
-			story->clients[wire].home = seeded_below(&story->seeded, 6);
+			story->clients[wire].home =
+				seeded_below(&story->seeded, story->most_workers);
 			/* Unix sockets are known from the first try to receive on. */
 			world_nothing(story->clients[wire].home, wire);
 		} else if (seeded_once_in(&story->seeded, 15)) {
@@ -2378,10 +2379,175 @@ static void tell_stories(bool late)
 		static struct story story;
 
 		world_reset();
-		story = (struct story){.seeded = {seed}, .seed = seed, .late = late};
+		story = (struct story){
+			.seeded = {seed}, .seed = seed, .late = late, .most_workers = 6};
 		uses_fexit = seed & 1;
 		tell(&story);
 	}
+}
+
+/*
+ * Pages in random histories. What must hold of the records, whatever happened: a touch is told to
+ * be in a window only if that is the one window of the thread; what is adopted was touched at that
+ * place, and not adopted before; and every request of which a page is told ends, behind its pages.
+ */
+
+/* The connection of the only request that the worker has open; -1 if it has none or several. */
+static int only_window(int worker)
+{
+	const struct thread_key key = thread_key_of(&workers[worker].task);
+	int only = -1, count = 0;
+
+	for (int wire = 0; wire < wire_count; wire++) {
+		const struct connection *conn = wire_connection(wire);
+
+		if (!conn || conn->window != WINDOW_OPEN || conn->receiver.tid != key.tid)
+			continue;
+		only = wire;
+		count++;
+	}
+	return count == 1 ? only : -1;
+}
+
+static void story_touch(struct story *story, int wire)
+{
+	int worker = seeded_below(&story->seeded, story->most_workers), only = only_window(worker);
+	size_t before = world_pages_count();
+	const struct ps_page *page;
+
+	/* It is still in its send. */
+	if (workers[worker].late_wire >= 0)
+		return;
+	if (seeded_once_in(&story->seeded, 3) && wires[wire].is_open)
+		world_touch_in_call(worker, wire, __NR_recvfrom, PAGE);
+	else
+		world_touch(worker, PAGE);
+	if (world_pages_count() == before)
+		return;
+	page = &world_page_record(before)->page;
+	check(page->place != PS_IN_WINDOW || (only >= 0 && page->set == received_ns(only)), story,
+		"touched in a window that is not the thread's only one");
+	check(page->place == PS_IN_WINDOW || page->place == PS_OVERLAPPING ||
+			world_open_requests(worker) == 0,
+		story, "touched outside while a request is open");
+}
+
+static bool is_same(const struct ps_page_record *a, const struct ps_page_record *b)
+{
+	return a->page.tid == b->page.tid && a->page.set == b->page.set &&
+	       a->page.place == b->page.place && memcmp(&a->proc, &b->proc, sizeof(a->proc)) == 0;
+}
+
+static bool was_touched_since(const struct ps_page_record *adopted_now, size_t index)
+{
+	while (index-- > 0) {
+		const struct ps_page_record *record = world_page_record(index);
+
+		if (!is_same(record, adopted_now))
+			continue;
+		return record->page.kind == PS_PAGE_TOUCHED;
+	}
+	return false;
+}
+
+/* Does the request of a thread end behind this record? */
+static bool ends_behind(const struct ps_page_record *told, uint32_t tid, uint64_t set, size_t index)
+{
+	for (; index < world_pages_count(); index++) {
+		const struct ps_page_record *record = world_page_record(index);
+
+		if (record->page.kind == PS_PAGE_ENDED && record->page.tid == tid &&
+			record->page.set == set &&
+			memcmp(&record->proc, &told->proc, sizeof(told->proc)) == 0)
+			return record->page.at_ns >= told->page.at_ns;
+	}
+	return false;
+}
+
+static void compare_pages(const struct story *story)
+{
+	for (size_t i = 0; i < world_pages_count(); i++) {
+		const struct ps_page_record *record = world_page_record(i);
+		const struct ps_page *page = &record->page;
+
+		if (page->kind == PS_PAGE_TOUCHED && page->place == PS_IN_WINDOW)
+			check(ends_behind(record, page->tid, page->set, i), story,
+				"request that touched pages does not end");
+		if (page->kind != PS_PAGE_ADOPTED)
+			continue;
+		check(was_touched_since(record, i), story, "adopted without a touch");
+		check(ends_behind(record, page->to_tid, page->to, i), story,
+			"request that adopted pages does not end");
+	}
+}
+
+static void tell_of_pages(struct story *story)
+{
+	for (int step = 0; step < 200; step++) {
+		int wire = wire_count ? seeded_below(&story->seeded, wire_count) : 0;
+
+		shim_now_ns += seeded_below(&story->seeded, TAIL_IDLE_NS / 4);
+		if (wire_count < 8 && (!wire_count || seeded_once_in(&story->seeded, 10))) {
+			wire = world_open(seeded_once_in(&story->seeded, 2));
+			story->clients[wire].home =
+				seeded_below(&story->seeded, story->most_workers);
+			story_receive(story, wire);
+		} else if (seeded_once_in(&story->seeded, 15)) {
+			world_tick();
+		} else if (seeded_once_in(&story->seeded, 2)) {
+			story_touch(story, wire);
+		} else if (wires[wire].is_open) {
+			story_step(story, wire);
+		}
+	}
+	for (int worker = 0; worker < WORKERS; worker++)
+		world_probe_late(worker);
+	for (int wire = 0; wire < wire_count; wire++)
+		if (wires[wire].is_open)
+			story_close(story, wire);
+	shim_now_ns += 2 * TAIL_IDLE_NS;
+	world_tick();
+	compare_pages(story);
+}
+
+static void tell_stories_of_pages(bool late)
+{
+	size_t windows = 0, tails = 0, received = 0, by_workers = 0;
+
+	for (uint64_t seed = 1; seed <= 500; seed++) {
+		static struct story story;
+
+		world_reset();
+		cfg_pages = true;
+		/* A request that passes to another process takes no pages along: one process. */
+		story = (struct story){
+			.seeded = {seed}, .seed = seed, .late = late, .most_workers = 3};
+		uses_fexit = seed & 1;
+		tell_of_pages(&story);
+		for (size_t i = 0; i < world_pages_count(); i++) {
+			const struct ps_page *page = &world_page_record(i)->page;
+
+			windows += page->kind == PS_PAGE_ENDED;
+			tails += page->kind == PS_PAGE_ADOPTED && page->place == PS_IN_TAIL;
+			received += page->kind == PS_PAGE_ADOPTED && page->place == PS_IN_RECEIVE;
+			by_workers += page->kind == PS_PAGE_ADOPTED && page->place == PS_IN_WORKER;
+		}
+	}
+	/* The stories do tell of all that. */
+	assert_true(windows > 1000);
+	assert_true(tails > 100);
+	assert_true(received > 100);
+	assert_true(by_workers > 50);
+}
+
+static void pages_of_random_histories_all_end(void **state)
+{
+	tell_stories_of_pages(false);
+}
+
+static void pages_end_with_late_probes_too(void **state)
+{
+	tell_stories_of_pages(true);
 }
 
 static void random_histories_agree_with_the_model(void **state)
@@ -2490,6 +2656,8 @@ int main(void)
 		TEST_PAGES(new_program_has_no_pages),
 		TEST(random_histories_agree_with_the_model),
 		TEST(late_probes_of_sends_hide_and_double_no_request),
+		TEST_PAGES(pages_of_random_histories_all_end),
+		TEST_PAGES(pages_end_with_late_probes_too),
 #undef TEST
 #undef TEST_PAGES
 	};
