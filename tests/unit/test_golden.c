@@ -2,8 +2,8 @@
 /*
  * Recordings, replayed through the tracker and both sinks, against texts that somebody read:
  * tests/recordings/NAME.psr gives tests/golden/NAME.txt and NAME.json. With UPDATE_GOLDEN=1 the
- * hostile recording is made anew too, from the events in this file; the others are made by
- * tests/recordings/record-servers. Runs in the project's root.
+ * hostile recordings are made anew too, from the events in this file; the others are made by the
+ * programs tests/recordings/record-*. Runs in the project's root.
  */
 #include "golden.h"
 #include "recordings.h"
@@ -92,6 +92,11 @@ static void nginx_under_a_few_requests(void **state)
 	assert_replays_as_golden("servers", 0);
 }
 
+static void servers_that_keep_and_give_back_pages(void **state)
+{
+	assert_replays_as_golden("page-servers", 0);
+}
+
 static void cut_recording_gives_what_is_before_the_cut(void **state)
 {
 	size_t whole_bytes, cut_bytes;
@@ -110,7 +115,7 @@ static void cut_recording_gives_what_is_before_the_cut(void **state)
  * largest numbers, exits, losses, notes, a clock that was set back.
  */
 
-#define HOSTILE_EVENTS 64
+#define HOSTILE_EVENTS 512
 #define SECOND_NS      1000000000ull
 /* 2026-01-02T03:04:05.678Z */
 #define WALL_NS 1767323045678000000ull
@@ -271,6 +276,175 @@ static void hostile_script(struct script *script)
 	put_end(script);
 }
 
+/*
+ * Page events that no kernel sends: ranges as large as numbers are, requests that never end, or end
+ * without having begun, adoption in a circle, passes that find more than there is. What can be told
+ * of pages is limited for each interval, so nothing here takes longer than a real recording does.
+ */
+
+#define PAGE_NUMBER 0x7f0000000ull
+
+static void put_page(struct script *script, struct ps_page page)
+{
+	struct event *event = next(script, EVENT_PAGE, 1);
+
+	event->page = page;
+	event->page.tid = event->page.tid ? event->page.tid : 7;
+}
+
+static void put_range(
+	struct script *script, enum ps_page_kind kind, uint64_t page, uint64_t pages, uint64_t to)
+{
+	put_page(script, (struct ps_page){.kind = kind,
+				 .place = PS_IN_WINDOW,
+				 .page = page,
+				 .pages = pages,
+				 .set = 1,
+				 .to = to,
+				 .at_ns = SECOND_NS});
+}
+
+static void put_every_range(struct script *script, uint64_t page, uint64_t pages)
+{
+	for (int kind = 0; kind <= PS_PAGE_KINDS; kind++) {
+		put_range(script, kind, page, pages, page + pages / 2);
+		put_range(script, kind, page, pages, 0);
+	}
+}
+
+static void put_set(struct script *script, enum ps_place place, uint64_t set, uint64_t page)
+{
+	put_page(script, (struct ps_page){.kind = PS_PAGE_TOUCHED,
+				 .place = place,
+				 .page = page,
+				 .pages = 1,
+				 .set = set,
+				 .at_ns = SECOND_NS});
+}
+
+static void put_adopted(struct script *script, enum ps_place place, uint64_t set, uint64_t to)
+{
+	put_page(script, (struct ps_page){.kind = PS_PAGE_ADOPTED,
+				 .place = place,
+				 .set = set,
+				 .to_tid = 7,
+				 .to = to,
+				 .at_ns = SECOND_NS});
+}
+
+static void put_ended(struct script *script, uint64_t set, uint64_t route, uint64_t at_ns)
+{
+	put_page(script,
+		(struct ps_page){.kind = PS_PAGE_ENDED, .set = set, .to = route, .at_ns = at_ns});
+}
+
+static void put_windows(struct script *script)
+{
+	static const enum ps_place places[] = {0, PS_IN_WINDOW, PS_OVERLAPPING, PS_BACKGROUND,
+		PS_IN_TAIL, PS_IN_RECEIVE, PS_IN_WORKER, PS_PLACES, UINT32_MAX};
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		put_set(script, places[i], UINT64_MAX, PAGE_NUMBER + 2 * i);
+		put_set(script, places[i], 5, PAGE_NUMBER + 2 * i + 1);
+		put_adopted(script, places[i], 5, 5);
+		put_adopted(script, places[i], 5, UINT64_MAX);
+		put_adopted(script, places[i], UINT64_MAX, 5);
+	}
+	put_ended(script, 5, 1, UINT64_MAX);
+	put_ended(script, 5, 1, SECOND_NS);
+	put_ended(script, 6, UINT64_MAX, 0);
+	put_ended(script, UINT64_MAX, UINT64_MAX, 0);
+}
+
+static struct event_resident *put_resident(struct script *script, uint64_t from, uint64_t to)
+{
+	struct event_resident *resident = &next(script, EVENT_RESIDENT, 1)->resident;
+
+	*resident = (struct event_resident){.began_ns = 2 * SECOND_NS, .from = from, .to = to};
+	return resident;
+}
+
+static void put_passes(struct script *script)
+{
+	struct event_resident *resident = put_resident(script, 0, EVENT_UNKNOWN);
+
+	for (int i = 0; i < 2 * EVENT_RUNS; i++)
+		resident->runs[i] = UINT64_MAX;
+	/* Runs that lead past the last page, and half a run. */
+	resident = put_resident(script, UINT64_MAX - 8, EVENT_UNKNOWN);
+	resident->runs[1] = 2 * 16;
+	resident->runs[2] = 16;
+	resident = put_resident(script, PAGE_NUMBER, 0);
+	resident->runs[0] = 1;
+	resident->runs[1] = UINT64_MAX - 1;
+	/* Behind its own end, and the same again and again; in swap. */
+	resident = put_resident(script, PAGE_NUMBER, PAGE_NUMBER);
+	for (int i = 0; i < EVENT_RUNS; i++)
+		resident->runs[2 * i + 1] = 2 * 3 + 1;
+	resident = put_resident(script, 0, EVENT_UNKNOWN);
+	resident->runs[0] = PAGE_NUMBER;
+	resident->runs[1] = 2 * 100;
+	resident->began_ns = UINT64_MAX;
+	(void)put_resident(script, EVENT_UNKNOWN, 0);
+	(void)put_resident(script, 0, EVENT_UNKNOWN);
+}
+
+static void put_level(struct script *script, uint64_t level)
+{
+	next(script, EVENT_LEVEL, 1)->level.level = level;
+}
+
+static void put_page_tick(struct script *script, uint64_t now_ns)
+{
+	put_tick(script, WALL_NS, SECOND_NS);
+	script->events[script->count - 1].tick.now_ns = now_ns;
+}
+
+static void hostile_pages_script(struct script *script)
+{
+	struct event_stream *stream;
+
+	memset(script, 0, sizeof(*script));
+	stream = &next(script, EVENT_STREAM, 0)->stream;
+	(void)snprintf(stream->host, sizeof(stream->host), "forged");
+	(void)snprintf(stream->detail, sizeof(stream->detail), "pages");
+	stream->routes = 1;
+	stream->page_bytes = 1ull << 62;
+	stream->page_seed = UINT64_MAX;
+	put_process(script, 1, "forger", "");
+	put_level(script, 0);
+	put_every_range(script, 0, UINT64_MAX);
+	next(script, EVENT_START, 0)->tick.wall_ns = WALL_NS;
+	put_every_range(script, UINT64_MAX, UINT64_MAX);
+	put_every_range(script, 1ull << 63, 1ull << 63);
+	put_windows(script);
+	put_memory(script, 1, INT64_MAX, 1);
+	put_counters(script, 1, 9);
+	put_page_tick(script, 3 * SECOND_NS);
+	put_passes(script);
+	put_memory(script, 1, 1, UINT64_MAX);
+	put_route(script, 1, "GET /forged", 3);
+	script->events[script->count - 1].route.hash = 1;
+	put_page_tick(script, UINT64_MAX);
+	/* A change of RSS that does not fit into a number. */
+	put_windows(script);
+	put_passes(script);
+	put_memory(script, 1, (uint64_t)INT64_MAX + 1, 0);
+	put_page_tick(script, 4 * SECOND_NS);
+	/* Many more than may be tracked. */
+	put_range(script, PS_PAGE_TOUCHED, PAGE_NUMBER, 1 << 20, 0);
+	put_every_range(script, PAGE_NUMBER, 1 << 10);
+	put_page_tick(script, 0);
+	put_level(script, 1ull << 63);
+	put_level(script, 3);
+	put_windows(script);
+	put_passes(script);
+	put_page_tick(script, 5 * SECOND_NS);
+	(void)next(script, EVENT_EXITED, 1);
+	put_windows(script);
+	put_page_tick(script, 6 * SECOND_NS);
+}
+
 static int expect_event(void *context, const struct event *event)
 {
 	struct script *rest = context;
@@ -281,24 +455,39 @@ static int expect_event(void *context, const struct event *event)
 	return 0;
 }
 
-static void hostile_bytes_and_numbers(void **state)
+/* The recording holds these events, and replays as somebody read. */
+static void assert_script(struct script *script, const char *name)
 {
-	static const char path[] = "tests/recordings/hostile.psr";
-	struct script script;
-	size_t count;
+	size_t count = script->count;
+	char path[PATH_BYTES];
 
-	hostile_script(&script);
-	count = script.count;
+	(void)snprintf(path, sizeof(path), "tests/recordings/%s.psr", name);
 	if (golden_update()) {
-		struct bytes bytes = record(script.events, count);
+		struct bytes bytes = record(script->events, count);
 
 		golden_write(path, bytes.at, bytes.length);
 		free(bytes.at);
 	}
-	script.count = 0;
-	assert_int_equal(replay(path, expect_event, &script), 0);
-	assert_int_equal(script.count, count);
-	assert_replays_as_golden("hostile", 0);
+	script->count = 0;
+	assert_int_equal(replay(path, expect_event, script), 0);
+	assert_int_equal(script->count, count);
+	assert_replays_as_golden(name, 0);
+}
+
+static void hostile_bytes_and_numbers(void **state)
+{
+	static struct script script;
+
+	hostile_script(&script);
+	assert_script(&script, "hostile");
+}
+
+static void hostile_page_events(void **state)
+{
+	static struct script script;
+
+	hostile_pages_script(&script);
+	assert_script(&script, "hostile-pages");
 }
 
 int main(void)
@@ -306,7 +495,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nginx_under_a_few_requests),
 		cmocka_unit_test(cut_recording_gives_what_is_before_the_cut),
+		cmocka_unit_test(servers_that_keep_and_give_back_pages),
 		cmocka_unit_test(hostile_bytes_and_numbers),
+		cmocka_unit_test(hostile_page_events),
 	};
 
 	return cmocka_run_group_tests_name("golden", tests, NULL, NULL);
