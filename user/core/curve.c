@@ -248,10 +248,13 @@ void curve_half_life(const struct curve_sums *sums, double *ret_half_life_s, dou
 	double before_s = 0, before = 1;
 
 	*ret_half_life_s = *ret_over_s = NAN;
-	for (int i = 0; i < CURVE_AGES && sums->touched[i]; i++) {
+	for (int i = 0; i < CURVE_AGES; i++) {
 		double share = fmin((double)sums->kept[i] / (double)sums->touched[i], 1);
 		double age_s = curve_ages_s[i];
 
+		/* Nothing known of this age: all in swap then, or not reached by anything. */
+		if (!sums->touched[i])
+			continue;
 		if (share <= 0.5) {
 			/* Gone altogether: no rate is known, so it is the straight line. */
 			double part = share > 0 && before > share

@@ -24,6 +24,9 @@
 #define PASS_PART 4     /* passes take at most this part of the interval */
 #define BURST     10000 /* page records of a process from one look at the ring to the next */
 #define MAX_LEVEL 24
+#define MAX_HELD                                                                                   \
+	65536 /* page records that wait for the next interval; beyond, they do not wait            \
+	       */
 
 /* A process of the map `procs`, and what was delivered of it. */
 struct seen_process {
@@ -38,6 +41,8 @@ struct seen_process {
 	uint32_t burst;       /* page records since the ring was looked at */
 	uint64_t pass_from;   /* where the next look goes on */
 	uint64_t pages_found; /* by the looks of the pass under way */
+	uint64_t measured_ns; /* when its memory was read for the interval that ends; 0: not yet */
+	bool holding;         /* a record of it waits, and so all that follow */
 	UT_hash_handle hh;
 };
 
@@ -61,7 +66,9 @@ struct live {
 	event_fn deliver;         /* of the drain under way, with its context and first error */
 	void *context;
 	int error;
-	bool unreadable; /* told that some process's pages cannot be looked up */
+	bool unreadable;             /* told that some process's pages cannot be looked up */
+	struct ps_page_record *held; /* what happened after memory was read, in order */
+	size_t held_count, held_room;
 	struct {
 		uint64_t allowed; /* passes of this interval: more would take too long */
 		uint64_t first;   /* whose turn it is, in the order of the map */
@@ -196,17 +203,70 @@ static struct seen_process *process_meet(struct live *live, const struct ps_proc
 	return process;
 }
 
+static void emit_page(struct live *live, const struct ps_page_record *record)
+{
+	struct event event = {.kind = EVENT_PAGE, .proc = record->proc, .page = record->page};
+
+	emit(live, &event);
+}
+
+/*
+ * Did it happen after the process's memory was read for the interval that ends? Then its pages are
+ * the next interval's: else the interval's pages would not add up to its growth.
+ */
+static bool record_is_late(const struct seen_process *process, const struct ps_page_record *record)
+{
+	return process->holding ||
+	       (process->measured_ns && record->page.at_ns > process->measured_ns);
+}
+
+/* False: there is no room, and the record cannot wait. */
+static bool record_hold(
+	struct live *live, struct seen_process *process, const struct ps_page_record *record)
+{
+	if (live->held_count == live->held_room) {
+		size_t room = live->held_room ? 2 * live->held_room : 256;
+		struct ps_page_record *held;
+
+		if (room > MAX_HELD)
+			return false;
+		held = reallocarray(live->held, room, sizeof(*held));
+		if (!held)
+			return false;
+		live->held = held;
+		live->held_room = room;
+	}
+	process->holding = true;
+	live->held[live->held_count++] = *record;
+	return true;
+}
+
 static int page_record(void *context, const struct ps_page_record *record)
 {
 	struct live *live = context;
 	struct seen_process *process = process_meet(live, &record->proc);
-	struct event event = {.kind = EVENT_PAGE, .proc = record->proc, .page = record->page};
 
 	if (!process || !process->selected || process->exited)
 		return live->error;
 	process->burst++;
-	emit(live, &event);
+	if (!record_is_late(process, record) || !record_hold(live, process, record))
+		emit_page(live, record);
 	return live->error;
+}
+
+/* What waited is the next interval's beginning. */
+static void release_held(struct live *live)
+{
+	struct seen_process *process, *next;
+
+	HASH_ITER (hh, live->processes, process, next) {
+		process->measured_ns = 0;
+		process->holding = false;
+	}
+	for (size_t i = 0; i < live->held_count; i++)
+		if (process_find(live, &live->held[i].proc))
+			emit_page(live, &live->held[i]);
+	live->held_count = 0;
 }
 
 /* Read the page records, and sample where there are too many. */
@@ -228,7 +288,7 @@ static void pass_failed(struct live *live, int error)
 	if (live->unreadable || error == -ESRCH)
 		return;
 	live->unreadable = true;
-	emit_note(live, "some process's page tables cannot be read (CAP_SYS_PTRACE): which of "
+	emit_note(live, "some process's page tables cannot be read: which of "
 			"its pages are kept is not known");
 }
 
@@ -251,9 +311,15 @@ static void process_pass(struct live *live, struct seen_process *process, uint64
 {
 	uint64_t began_ns = clock_ns(CLOCK_MONOTONIC), next = 0;
 	uint64_t share_ns = live->options.interval_ns / PASS_PART / HASH_COUNT(live->processes);
-	int error = passes_look(
+	int error;
+
+	/* Measured already in this interval: what waits happened before this time. */
+	if (process->holding)
+		release_held(live);
+	error = passes_look(
 		live->passes, &process->key, process->pass_from, began_ns + share_ns, &next);
 
+	process->measured_ns = clock_ns(CLOCK_MONOTONIC);
 	process_memory(live, process, freed_bytes);
 	live->passes_due.made++;
 	live->passes_due.spent_ns += clock_ns(CLOCK_MONOTONIC) - began_ns;
@@ -336,8 +402,11 @@ static void process_account(
 	}
 	event.counters.open = probes_open_connections(live->probes, counted);
 	/* What it did to pages until its end, before its end. */
-	if ((counted->flags & PS_PROC_EXITED) && !live->error)
-		live->error = drain_pages(live);
+	if (counted->flags & PS_PROC_EXITED) {
+		release_held(live);
+		if (!live->error)
+			live->error = drain_pages(live);
+	}
 	if (process->selected) {
 		emit(live, &event);
 		if (!(counted->flags & PS_PROC_EXITED))
@@ -533,6 +602,7 @@ static int live_drain(struct source *source, enum source_until until, event_fn d
 	live->deliver = deliver;
 	live->context = context;
 	live->error = 0;
+	release_held(live);
 	switch (until) {
 	case SOURCE_NOW:
 		error = probes_records(live->probes);
@@ -566,6 +636,7 @@ static void live_close(struct source *source)
 		HASH_DEL(live->routes, route);
 		free(route);
 	}
+	free(live->held);
 	probes_close(live->probes);
 	passes_free(live->passes);
 	procfs_close(&live->procfs);
