@@ -33,7 +33,7 @@ WERROR   := $(if $(CI),-Werror)
 CFLAGS   ?= -O2 -g
 PLAIN_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) $(CFLAGS) -DPAGESTAY_VERSION='"$(VERSION)"' \
               -Iinclude -I$(B)/bpf $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-ALL_CFLAGS := $(PLAIN_CFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
+ALL_CFLAGS := $(PLAIN_CFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 ALL_LDFLAGS := $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lJudy -lm
 # The observer must not do what it diagnoses. Sanitizers bring their own allocator.

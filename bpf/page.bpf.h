@@ -188,7 +188,8 @@ static __always_inline void worker_sends(const struct ps_proc_key *proc, struct 
 {
 	if (pages->receives)
 		return;
-	if ((pages->owed & HAS_WORK) && conn->window == WINDOW_OPEN && conn->receiver.tid) {
+	if ((pages->owed & HAS_WORK) && conn->window == WINDOW_OPEN && conn->receiver.tid &&
+		same_proc(&conn->owner, proc)) {
 		page_adopted(proc, PS_IN_WORKER, tid, pages->segment, conn->receiver.tid,
 			conn->received_ns);
 		conn->adopted = 1;

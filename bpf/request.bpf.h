@@ -393,8 +393,11 @@ static __always_inline void on_send(struct sock *sk, int ret)
 	continues = thread && !late && is_tail(thread, sk, conn);
 	if (proc)
 		segment_end(proc, task, thread, continues);
-	if (proc && cfg_pages && !late)
-		pages_send(&conn->owner, conn, thread, key.tid, continues);
+	if (proc && cfg_pages && !late) {
+		struct ps_proc_key self = key_of(task);
+
+		pages_send(&self, conn, thread, key.tid, continues);
+	}
 	/* Before a counted process has received on it there is nothing to answer. */
 	if (!late && conn->owner.tgid)
 		turn_answered(sk, conn, own);

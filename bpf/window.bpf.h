@@ -125,8 +125,13 @@ static __always_inline enum window_state settle(
 	if (before != WINDOW_OPEN || !conn->receiver.tid)
 		return before;
 	thread = bpf_map_lookup_elem(&threads, &conn->receiver);
-	if (!thread)
+	if (!thread) {
+		/* Whether the thread touched pages for it went with the thread. */
+		if (cfg_pages)
+			page_ended(&conn->owner, conn->receiver.tid, conn->received_ns, conn->route,
+				bpf_ktime_get_ns());
 		return before;
+	}
 	open = __sync_fetch_and_add(&thread->open, -1);
 	if (cfg_pages)
 		window_ends(conn, &thread->pages, open - 1, own);

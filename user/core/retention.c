@@ -27,7 +27,7 @@
 #define MAX_LEVEL    30
 #define MAX_OPEN     16384 /* windows that wait for their end; beyond, the oldest end */
 #define MAX_MOVES    32 /* ranges that were moved while sampling; beyond, the oldest is forgotten */
-#define MAX_STEPS    (1ull << 28) /* pages that events of one interval may name: a terabyte */
+#define PAGE_STEPS   64 /* what a tracked page costs, in pages that are only counted through */
 
 enum holder_kind {
 	HOLDER_ROUTE,
@@ -105,8 +105,7 @@ struct retention {
 	double deaths; /* of the interval: pages that went */
 	struct range moves[MAX_MOVES];
 	size_t move_count;
-	bool moved;     /* some pages' numbers changed while sampling */
-	uint64_t steps; /* of the interval, so far */
+	bool moved; /* some pages' numbers changed while sampling */
 };
 
 /*
@@ -554,13 +553,31 @@ static void pages_bound(struct retention *retention)
  * Page records.
  */
 
-/* May an event name so many pages? */
-static bool steps_take(struct retention *retention, uint64_t pages)
+/* Is there time for so many steps? What is beyond is passed over. */
+static bool steps_take(const struct retention *retention, uint64_t steps)
 {
-	if (pages > MAX_STEPS - retention->steps)
+	if (!retention->options.steps)
+		return true;
+	if (steps > *retention->options.steps)
 		return false;
-	retention->steps += pages;
+	*retention->options.steps -= steps;
 	return true;
+}
+
+/* So many pages to count through, of which some are tracked. */
+static bool pages_take(const struct retention *retention, uint64_t pages)
+{
+	uint64_t steps = pages + PAGE_STEPS * (pages >> retention->level);
+
+	return pages < 1ull << 40 && steps_take(retention, steps);
+}
+
+/* The first page at or behind *at and before `to`; NULL: none, or no time. */
+static struct page *walk(const struct retention *retention, uint64_t *at, uint64_t to)
+{
+	struct page *page = *at < to ? pageset_next(&retention->pages, at) : NULL;
+
+	return page && *at < to && steps_take(retention, PAGE_STEPS) ? page : NULL;
 }
 
 /* The bounds of an event's range, whatever it claims. */
@@ -583,7 +600,7 @@ static int range_touched(struct retention *retention, const struct ps_page *even
 
 	if (!window)
 		return -ENOMEM;
-	if (!steps_take(retention, range.to - range.from))
+	if (!pages_take(retention, range.to - range.from))
 		return 0;
 	if (!window->first_ns)
 		window->first_ns = event->at_ns;
@@ -611,8 +628,7 @@ static void range_dropped(struct retention *retention, const struct ps_page *eve
 	struct range range = range_of(event);
 	struct page *page;
 
-	for (uint64_t at = range.from;
-		(page = pageset_next(&retention->pages, &at)) && at < range.to; at++)
+	for (uint64_t at = range.from; (page = walk(retention, &at, range.to)); at++)
 		if (page->state != PAGE_GONE)
 			page_die(retention, page, event->at_ns);
 }
@@ -622,8 +638,7 @@ static void range_freed(struct retention *retention, const struct ps_page *event
 	struct range range = range_of(event);
 	struct page *page;
 
-	for (uint64_t at = range.from;
-		(page = pageset_next(&retention->pages, &at)) && at < range.to; at++)
+	for (uint64_t at = range.from; (page = walk(retention, &at, range.to)); at++)
 		if (page->state == PAGE_RESIDENT)
 			page_become(retention, page, PAGE_FREED);
 }
@@ -680,9 +695,8 @@ static int range_moved(struct retention *retention, const struct ps_page *event)
 	range_dropped(retention, &target);
 	if (retention->level)
 		move_note(retention, event->to, event->to + event->pages);
-	for (uint64_t at = range.from;
-		!error && (page = pageset_next(&retention->pages, &at)) && at < range.to; at++)
-		if (page->state != PAGE_GONE)
+	for (uint64_t at = range.from; !error && (page = walk(retention, &at, range.to)); at++)
+		if (page->state != PAGE_GONE && steps_take(retention, 3 * PAGE_STEPS))
 			error = page_move(retention, at, event->to + (at - range.from));
 	return error;
 }
@@ -844,8 +858,7 @@ static void range_absent(struct retention *retention, uint64_t from, uint64_t to
 {
 	struct page *page;
 
-	for (uint64_t at = from;
-		at < to && (page = pageset_next(&retention->pages, &at)) && at < to; at++)
+	for (uint64_t at = from; (page = walk(retention, &at, to)); at++)
 		page_absent(retention, at, page, began_ns);
 }
 
@@ -881,10 +894,11 @@ int retention_resident(struct retention *retention, const struct event_resident 
 	for (size_t i = 0; i < EVENT_RUNS && !error; i++) {
 		uint64_t skip = event->runs[2 * i], length = event->runs[2 * i + 1] >> 1;
 
-		/* A sound recording has neither; a forged one must not keep us busy. */
-		if (!length || skip > MAX_NUMBER || at > MAX_NUMBER ||
-			!steps_take(retention, length))
+		/* A sound recording has no such numbers. */
+		if (!length || skip > MAX_NUMBER || at > MAX_NUMBER)
 			break;
+		if (!pages_take(retention, length))
+			return 0;
 		range_absent(retention, at, at + skip, event->began_ns);
 		at += skip;
 		error = run_present(
@@ -1022,7 +1036,6 @@ void retention_begin(struct retention *retention)
 	retention->followed_pages = retention->kernel_pages = retention->huge_pages = 0;
 	retention->touches = retention->touches_squared = 0;
 	retention->deaths = 0;
-	retention->steps = 0;
 	retention->looked_up_before = retention->looked_up;
 	retention->interval++;
 }
@@ -1061,6 +1074,12 @@ void tally_add(struct tally *tally, const struct tally *more)
 	tally->growth += more->growth;
 	tally->requests += more->requests;
 	curve_sums_add(&tally->curve, &more->curve);
+}
+
+/* Forged numbers may be too large: they wrap, and nothing depends on it. */
+static int64_t bytes_of(int64_t pages, uint64_t page_bytes)
+{
+	return (int64_t)((uint64_t)pages * page_bytes);
 }
 
 static int64_t holder_growth(const struct holder *holder)
@@ -1198,7 +1217,7 @@ void retention_report(const struct retention *retention, const struct tally *tal
 	report_now(retention, tally, kernel_freed_pages, ret_report);
 	ret_report->kept_pages_per_request = per(ret_report->kept.value, tally->requests);
 	if (retention->looked_up_before)
-		ret_report->growth_bytes = tally->growth * (int64_t)page_bytes;
+		ret_report->growth_bytes = bytes_of(tally->growth, page_bytes);
 }
 
 /* Where most pages cannot be told to be a request's, the reason that comes first to mind. */
@@ -1250,9 +1269,9 @@ void retention_growth(
 	struct report_pages error;
 
 	retention_requests(retention, &requests);
-	ret_growth->requests_bytes = requests.growth * (int64_t)page_bytes;
-	ret_growth->background_bytes = holder_growth(&retention->background) * (int64_t)page_bytes;
-	ret_growth->earlier_bytes = holder_growth(&retention->earlier) * (int64_t)page_bytes;
+	ret_growth->requests_bytes = bytes_of(requests.growth, page_bytes);
+	ret_growth->background_bytes = bytes_of(holder_growth(&retention->background), page_bytes);
+	ret_growth->earlier_bytes = bytes_of(holder_growth(&retention->earlier), page_bytes);
 	/* Pages that came and pages that went both are sampled. */
 	all = llround(retention->touches / alone.ratio + fabs(retention->deaths));
 	error = estimate_pages(all, &alone);

@@ -20,7 +20,9 @@
 #include "pagestay/core/route.h"
 
 #define MAX_NOTES       16
-#define MAX_PAGE_ROUTES 1024 /* of one process, whose pages are told apart */
+#define MAX_PAGE_ROUTES 1024         /* of one process, whose pages are told apart */
+#define MAX_STEPS       (1ull << 30) /* of an interval: terabytes of pages, or some seconds */
+#define MAX_PAGE_BYTES  (1ull << 16)
 
 struct tracked_route {
 	char text[PS_ROUTE_BYTES];
@@ -67,7 +69,8 @@ struct track {
 	bool damaged;
 	uint64_t lost[PS_LOSSES];
 	uint64_t self_cpu_ns;
-	bool reported; /* the report stands; the next event begins the next interval */
+	uint64_t steps; /* that page events of the interval may still cost */
+	bool reported;  /* the report stands; the next event begins the next interval */
 	struct report report;
 	struct report_process *rows;
 	struct report_route *routes;  /* of all rows, one after the other */
@@ -81,6 +84,7 @@ int track_new(const struct track_options *options, struct track **ret_track)
 	if (!track)
 		return -ENOMEM;
 	track->options = *options;
+	track->steps = MAX_STEPS;
 	*ret_track = track;
 	return 0;
 }
@@ -227,6 +231,7 @@ static int retention_open(struct track *track, struct tracked_process *process)
 		.max_pages =
 			event_page_bound(track->options.max_pages, HASH_COUNT(track->processes)),
 		.max_routes = MAX_PAGE_ROUTES,
+		.steps = &track->steps,
 	};
 
 	if (process->retention || !tracks_pages(track))
@@ -373,8 +378,7 @@ static size_t rows_unite(struct route_row *rows, size_t count)
 static bool row_is_idle(const struct route_row *row)
 {
 	return !row->requests && !row->tally.touched && !row->tally.resident && !row->tally.freed &&
-	       !row->tally.swapped && !row->tally.growth &&
-	       !row->tally.curve.touched[0];
+	       !row->tally.swapped && !row->tally.growth && !row->tally.curve.touched[0];
 }
 
 static size_t rows_drop_idle(struct route_row *rows, size_t count)
@@ -486,10 +490,12 @@ static size_t report_routes(const struct track *track, struct tracked_process *p
 	return shown;
 }
 
-static int64_t sum_of_growth(const struct report_growth *growth)
+/* Forged numbers may be too large: they wrap. */
+static int64_t rest_of_growth(int64_t whole, const struct report_growth *growth)
 {
-	return growth->requests_bytes + growth->background_bytes + growth->earlier_bytes +
-	       growth->files_bytes;
+	return (int64_t)((uint64_t)whole - (uint64_t)growth->requests_bytes -
+			 (uint64_t)growth->background_bytes - (uint64_t)growth->earlier_bytes -
+			 (uint64_t)growth->files_bytes);
 }
 
 /* What pages and files do not explain is said to be so; the parts add up to the change of RSS. */
@@ -505,21 +511,21 @@ static void report_growth(const struct track *track, const struct tracked_proces
 		return;
 	retention_growth(process->retention, track->stream.page_bytes, growth);
 	growth->files_bytes = files;
-	growth->unexplained_bytes = row->rss_delta_bytes - sum_of_growth(growth);
+	growth->unexplained_bytes = rest_of_growth(row->rss_delta_bytes, growth);
 	if (now->rss_error_bytes != EVENT_UNKNOWN)
 		growth->error_bytes += now->rss_error_bytes;
 }
 
-static double share(uint64_t part, uint64_t all)
+static double share(uint64_t part, double all)
 {
-	return all ? (double)part / (double)all : NAN;
+	return all > 0 ? (double)part / all : NAN;
 }
 
 /* Below the detail level `pages` it is faults whose shares are known. */
 static void report_attribution(const struct tracked_process *process, struct report_process *row)
 {
 	struct report_attribution *attribution = &row->attribution;
-	uint64_t all;
+	double all;
 
 	if (process->retention) {
 		retention_attribution(
@@ -531,7 +537,8 @@ static void report_attribution(const struct tracked_process *process, struct rep
 	attribution->background = row->faults_background;
 	if (attribution->exclusive == REPORT_UNKNOWN || attribution->background == REPORT_UNKNOWN)
 		return;
-	all = attribution->exclusive + attribution->overlapping + attribution->background;
+	all = (double)attribution->exclusive + (double)attribution->overlapping +
+	      (double)attribution->background;
 	attribution->exclusive_ratio = share(attribution->exclusive, all);
 	attribution->overlapping_ratio = share(attribution->overlapping, all);
 	attribution->background_ratio = share(attribution->background, all);
@@ -717,6 +724,7 @@ static void begin_interval(struct track *track)
 	struct tracked_process *process, *next;
 
 	track->reported = false;
+	track->steps = MAX_STEPS;
 	memset(track->lost, 0, sizeof(track->lost));
 	HASH_ITER (hh, track->processes, process, next) {
 		if (process->exited) {
@@ -748,6 +756,8 @@ int track_event(struct track *track, const struct event *event)
 	switch (event->kind) {
 	case EVENT_STREAM:
 		track->stream = event->stream;
+		if (track->stream.page_bytes > MAX_PAGE_BYTES)
+			track->stream.page_bytes = MAX_PAGE_BYTES;
 		return 0;
 	case EVENT_NOTE:
 		fold_note(track, &event->note);

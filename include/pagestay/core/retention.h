@@ -23,6 +23,10 @@ struct retention_options {
 	uint64_t page_seed;
 	size_t max_pages;  /* tracked at once: beyond, the level rises */
 	size_t max_routes; /* with numbers of their own: beyond, the least become `other` */
+	/* What events may still cost, about a nanosecond each; shared by all that an owner has, who
+	 * renews it with each interval. Events beyond are passed over: only forged ones are. NULL: no
+	 * bound. */
+	uint64_t *steps;
 };
 
 /* What one or several holders add up to. */
