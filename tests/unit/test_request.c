@@ -2491,7 +2491,7 @@ static void tell_of_pages(struct story *story)
 			wire = world_open(seeded_once_in(&story->seeded, 2));
 			story->clients[wire].home =
 				seeded_below(&story->seeded, story->most_workers);
-			story_receive(story, wire);
+			world_nothing(story->clients[wire].home, wire);
 		} else if (seeded_once_in(&story->seeded, 15)) {
 			world_tick();
 		} else if (seeded_once_in(&story->seeded, 2)) {
