@@ -53,12 +53,14 @@ static unsigned age_index(uint64_t lived_ns)
 
 static void slot_merge(struct curve_slot *slot, const struct curve_slot *later)
 {
+	if (later->from_ns < slot->from_ns)
+		slot->from_ns = later->from_ns;
 	slot->until_ns = later->until_ns;
-	slot->touched += later->touched;
-	slot->swapped += later->swapped;
-	slot->freed += later->freed;
+	sampled_add(&slot->touched, later->touched);
+	sampled_add(&slot->swapped, later->swapped);
+	sampled_add(&slot->freed, later->freed);
 	for (int i = 0; i < CURVE_AGES; i++)
-		slot->died[i] += later->died[i];
+		sampled_add(&slot->died[i], later->died[i]);
 }
 
 static void slot_remove(struct curve *curve, size_t index)
@@ -127,66 +129,62 @@ static struct curve_slot *slot_for(struct curve *curve, uint64_t end_ns)
 	return last;
 }
 
-int curve_add(struct curve *curve, uint64_t end_ns, uint64_t touched, uint64_t died,
-	uint64_t *ret_slot_ns)
+int curve_add(struct curve *curve, uint64_t end_ns, struct sampled touched, uint64_t *ret_slot_ns)
 {
 	struct curve_slot *slot = slot_for(curve, end_ns);
 
 	if (!slot)
 		return -ENOMEM;
-	slot->touched += touched;
-	slot->died[0] += died;
+	sampled_add(&slot->touched, touched);
 	*ret_slot_ns = end_ns > slot->from_ns ? end_ns : slot->from_ns;
 	return 0;
 }
 
-void curve_die(
-	struct curve *curve, uint64_t slot_ns, uint64_t end_ns, uint64_t at_ns, int64_t pages)
+void curve_touch(struct curve *curve, uint64_t slot_ns, struct sampled pages)
+{
+	struct curve_slot *slot = slot_at(curve, slot_ns);
+
+	if (slot)
+		sampled_add(&slot->touched, pages);
+}
+
+void curve_die(struct curve *curve, uint64_t slot_ns, uint64_t end_ns, uint64_t at_ns,
+	struct sampled pages)
 {
 	struct curve_slot *slot = slot_at(curve, slot_ns);
 	unsigned index = age_index(at_ns > end_ns ? at_ns - end_ns : 0);
 
 	if (slot && index < CURVE_AGES)
-		slot->died[index] += pages;
+		sampled_add(&slot->died[index], pages);
 }
 
-void curve_set_aside(struct curve *curve, uint64_t slot_ns, int64_t swapped, int64_t freed)
+void curve_set_aside(
+	struct curve *curve, uint64_t slot_ns, struct sampled swapped, struct sampled freed)
 {
 	struct curve_slot *slot = slot_at(curve, slot_ns);
 
 	if (!slot)
 		return;
-	slot->swapped += swapped;
-	slot->freed += freed;
-}
-
-void curve_forget_aside(struct curve *curve)
-{
-	for (size_t i = 0; i < curve->count; i++)
-		curve->slots[i].swapped = curve->slots[i].freed = 0;
-}
-
-static uint64_t less(uint64_t value, uint64_t by)
-{
-	return value > by ? value - by : 0;
+	sampled_add(&slot->swapped, swapped);
+	sampled_add(&slot->freed, freed);
 }
 
 static void slot_enter(struct curve_sums *sums, const struct curve_slot *slot, unsigned age)
 {
-	uint64_t touched = less(slot->touched, slot->swapped);
-	uint64_t kept = less(touched, slot->freed);
+	struct sampled touched = sampled_minus(slot->touched, slot->swapped);
+	struct sampled kept = sampled_minus(touched, slot->freed);
 
 	for (unsigned i = 0; i <= age; i++)
-		kept = less(kept, slot->died[i]);
-	sums->touched[age] += touched;
-	sums->kept[age] += kept;
+		kept = sampled_minus(kept, slot->died[i]);
+	sampled_add(&sums->touched[age], touched);
+	sampled_add(&sums->kept[age], kept);
 }
 
 void curve_advance(struct curve *curve, uint64_t now_ns)
 {
 	for (size_t i = 0; i < curve->count; i++) {
 		struct curve_slot *slot = &curve->slots[i];
-		uint64_t age_ns = less(now_ns, slot->until_ns);
+		uint64_t age_ns = now_ns > slot->until_ns ? now_ns - slot->until_ns : 0;
 
 		while (slot->next < CURVE_AGES && age_ns >= curve_ages_s[slot->next] * NS_PER_S)
 			slot_enter(&curve->sums, slot, slot->next++);
@@ -198,8 +196,8 @@ void curve_advance(struct curve *curve, uint64_t now_ns)
 void curve_sums_add(struct curve_sums *sums, const struct curve_sums *more)
 {
 	for (int i = 0; i < CURVE_AGES; i++) {
-		sums->touched[i] += more->touched[i];
-		sums->kept[i] += more->kept[i];
+		sampled_add(&sums->touched[i], more->touched[i]);
+		sampled_add(&sums->kept[i], more->kept[i]);
 	}
 }
 
@@ -210,13 +208,32 @@ static int by_time(const void *a, const void *b)
 	return (left->until_ns > right->until_ns) - (left->until_ns < right->until_ns);
 }
 
+/* Behind the last one, or into it if they share a time and wait for the same age. */
+static void slot_append(struct curve *curve, struct curve_slot slot)
+{
+	struct curve_slot *last = curve->count ? &curve->slots[curve->count - 1] : NULL;
+
+	while (last && slot.from_ns <= last->until_ns && slot.next == last->next) {
+		struct curve_slot merged = *last;
+
+		slot_merge(&merged, &slot);
+		slot = merged;
+		last = --curve->count ? last - 1 : NULL;
+	}
+	if (last && slot.from_ns <= last->until_ns) {
+		last->from_ns = slot.from_ns < last->from_ns ? slot.from_ns : last->from_ns;
+		slot.from_ns = last->until_ns + 1;
+	}
+	curve->slots[curve->count++] = slot;
+}
+
 /*
- * Slots of both, in order, with overlapping ones that wait for the same age merged, so that a time
- * still names one slot. A slot's time may then lie in its neighbour's: its pages are counted there.
+ * Slots of both, in order. A time still names one slot: where two overlap that do not wait for the
+ * same age, what happens to pages of the one is counted with the other's, and the sum is right.
  */
 int curve_fold(struct curve *curve, struct curve *from)
 {
-	size_t count = curve->count + from->count, used = 0;
+	size_t count = curve->count + from->count;
 	struct curve_slot *slots = calloc(count ? count : 1, sizeof(*slots));
 
 	if (!slots)
@@ -226,16 +243,12 @@ int curve_fold(struct curve *curve, struct curve *from)
 	if (from->count)
 		memcpy(slots + curve->count, from->slots, from->count * sizeof(*slots));
 	qsort(slots, count, sizeof(*slots), by_time);
-	for (size_t i = 1; i < count; i++) {
-		if (slots[i].from_ns <= slots[used].until_ns && slots[i].next == slots[used].next)
-			slot_merge(&slots[used], &slots[i]);
-		else
-			slots[++used] = slots[i];
-	}
 	free(curve->slots);
 	curve->slots = slots;
 	curve->room = count ? count : 1;
-	curve->count = count ? used + 1 : 0;
+	curve->count = 0;
+	for (size_t i = 0; i < count; i++)
+		slot_append(curve, slots[i]);
 	while (curve->count > SLOTS)
 		slots_thin(curve);
 	curve_sums_add(&curve->sums, &from->sums);
@@ -249,11 +262,12 @@ void curve_half_life(const struct curve_sums *sums, double *ret_half_life_s, dou
 
 	*ret_half_life_s = *ret_over_s = NAN;
 	for (int i = 0; i < CURVE_AGES; i++) {
-		double share = fmin((double)sums->kept[i] / (double)sums->touched[i], 1);
+		double part_kept = (double)sums->kept[i].pages / (double)sums->touched[i].pages;
+		double share = fmin(fmax(part_kept, 0), 1);
 		double age_s = curve_ages_s[i];
 
 		/* Nothing known of this age: all in swap then, or not reached by anything. */
-		if (!sums->touched[i])
+		if (sums->touched[i].pages <= 0)
 			continue;
 		if (share <= 0.5) {
 			/* Gone altogether: no rate is known, so it is the straight line. */

@@ -1,51 +1,92 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Intervals for sampled numbers. Owns nothing; called to fill reports. */
+/* Intervals for sampled numbers. Owns nothing; called to keep sums and to fill reports. */
 #include "pagestay/core/estimate.h"
 
 #include <math.h>
 
-#define Z 1.96
+/*
+ * 1.96 would do if variances were known. They are estimated, of skewed sums: with 1.96 between 93
+ * and 95 % of the intervals of replayed histories held the truth, with this more than 95.
+ */
+#define Z    2.17
+#define MOST 9e18 /* pages: what fits everywhere */
+
+/* Forged numbers may be too large: they wrap, and nothing depends on it. */
+void sampled_add(struct sampled *sum, struct sampled more)
+{
+	sum->pages = (int64_t)((uint64_t)sum->pages + (uint64_t)more.pages);
+	sum->squares += more.squares;
+}
+
+struct sampled sampled_minus(struct sampled left, struct sampled right)
+{
+	return (struct sampled){(int64_t)((uint64_t)left.pages - (uint64_t)right.pages),
+		left.squares - right.squares};
+}
 
 static uint64_t whole(double value)
 {
-	return value <= 0 ? 0 : value >= 9e18 ? (uint64_t)9e18 : (uint64_t)(value + 0.5);
+	return value <= 0 ? 0 : value >= MOST ? (uint64_t)MOST : (uint64_t)value;
+}
+
+static double design_effect(struct sampled pages)
+{
+	return pages.pages > 0 ? fmax(pages.squares / (double)pages.pages, 1) : 1;
 }
 
 /*
  * All N pages that make sampled = N * ratio plausible: (sampled - N ratio)^2 <= Z^2 N ratio
  * (1 - ratio), solved for N, in clusters of as many pages as the design effect says.
  */
-struct report_pages estimate_pages(uint64_t value, const struct estimate_sample *sample)
+struct report_pages estimate_pages(struct sampled pages, double ratio)
 {
-	double clusters = (double)value * sample->ratio / sample->design_effect;
-	double spread = Z * Z * (1 - sample->ratio);
+	uint64_t value = pages.pages > 0 ? pages.pages : 0;
+	double effect = design_effect(pages);
+	double clusters = (double)value * ratio / effect;
+	double spread = Z * Z * (1 - ratio);
 	double centre = clusters + spread / 2;
 	double half = sqrt(spread * (spread / 4 + clusters));
-	double scale = sample->design_effect / sample->ratio;
+	double scale = effect / ratio;
 
-	if (sample->ratio >= 1)
+	if (ratio >= 1)
 		return (struct report_pages){value, value, value};
 	return (struct report_pages){
 		.value = value,
-		.low = whole((centre - half) * scale),
-		.high = whole((centre + half) * scale),
+		/* What was sampled is there. */
+		.low = whole(fmax(ceil((centre - half) * scale), (double)value * ratio)),
+		.high = whole(fmax((centre + half) * scale, (double)value)),
 	};
 }
 
-/* Wilson's interval for a share, with the finite population's correction: 1 - ratio is unseen. */
-void estimate_share(uint64_t kept, uint64_t touched, const struct estimate_sample *sample,
-	double *ret_share, double *ret_low, double *ret_high)
+/* Of the share: what each touch adds is its distance from it, in the share's own units. */
+static double share_design_effect(struct sampled kept, struct sampled touched, double share)
 {
-	double share = touched ? fmin((double)kept / (double)touched, 1) : NAN;
-	double sampled = (double)touched * sample->ratio / sample->design_effect;
-	double spread = Z * Z * (1 - sample->ratio) / sampled;
-	double centre = (share + spread / 2) / (1 + spread);
-	double half = sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread);
+	const struct sampled gone = sampled_minus(touched, kept);
+	double variance = (1 - share) * (1 - share) * fmax(kept.squares, 0) +
+			  share * share * fmax(gone.squares, 0);
 
-	*ret_share = share;
-	*ret_low = *ret_high = share;
-	if (!touched || sample->ratio >= 1)
+	if (share <= 0 || share >= 1)
+		return design_effect(touched);
+	return fmax(variance / (share * (1 - share) * (double)touched.pages), 1);
+}
+
+/* Wilson's interval for a share, with the finite population's correction: 1 - ratio is unseen. */
+void estimate_share(struct sampled kept, struct sampled touched, double ratio, double *ret_share,
+	double *ret_low, double *ret_high)
+{
+	double share, seen, spread, centre, half;
+
+	*ret_share = *ret_low = *ret_high = NAN;
+	if (touched.pages <= 0)
 		return;
-	*ret_low = fmax(centre - half, 0);
-	*ret_high = fmin(centre + half, 1);
+	share = fmin(fmax((double)kept.pages / (double)touched.pages, 0), 1);
+	*ret_share = *ret_low = *ret_high = share;
+	if (ratio >= 1)
+		return;
+	seen = (double)touched.pages * ratio / share_design_effect(kept, touched, share);
+	spread = Z * Z * (1 - ratio) / seen;
+	centre = (share + spread / 2) / (1 + spread);
+	half = sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread);
+	*ret_low = fmax(fmin(centre - half, share), 0);
+	*ret_high = fmin(fmax(centre + half, share), 1);
 }

@@ -27,6 +27,7 @@
 #define MAX_LEVEL    30
 #define MAX_OPEN     16384 /* windows that wait for their end; beyond, the oldest end */
 #define MAX_MOVES    32 /* ranges that were moved while sampling; beyond, the oldest is forgotten */
+#define MEMORY_UNITS (1u << 19) /* for so long, 9 minutes, pages that are gone are remembered */
 #define PAGE_STEPS   64 /* what a tracked page costs, in pages that are only counted through */
 
 enum holder_kind {
@@ -39,8 +40,21 @@ enum holder_kind {
 };
 
 struct counts {
-	int64_t touched; /* of a window: in all; of a holder: in the interval */
-	int64_t resident, freed, swapped;
+	/* Of a window: in all; of a holder: in the interval. Repeated: within an interval. */
+	struct sampled touched;
+	/* Repeated: since sampling began. */
+	struct sampled resident, freed, swapped;
+};
+
+/* When pages of an open window went: its end may be told after that. */
+#define DEATHS 8 /* times of a window; beyond, the oldest ones become one */
+
+struct deaths {
+	size_t count;
+	struct death {
+		uint64_t at_ns;
+		struct sampled pages;
+	} at[DEATHS];
 };
 
 struct holder {
@@ -67,11 +81,12 @@ struct window {
 	struct holder *holder;
 	struct window *leader;
 	struct counts counts;
-	int64_t died;
-	uint64_t first_ns; /* of its pages' touches */
-	uint64_t end_ns;   /* 0: not over */
-	uint64_t slot_ns;  /* names it in its holder's curve */
-	uint32_t index;    /* in retention's windows */
+	struct deaths *deaths; /* while it may end yet, else NULL */
+	struct sampled died;   /* before its end, and not in there */
+	uint64_t first_ns;     /* of its pages' touches */
+	uint64_t end_ns;       /* 0: not over */
+	uint64_t slot_ns;      /* names it in its holder's curve */
+	uint32_t index;        /* in retention's windows */
 	uint32_t uses;     /* pages and windows that name it, and 1 if it can be found by its key */
 	UT_hash_handle hh; /* by key */
 };
@@ -93,19 +108,18 @@ struct retention {
 	struct holder open, overlapping, background, earlier, unexplained;
 	/* Of the interval, by the place; what adoption changes later may be negative: it carries.
 	 */
-	int64_t exclusive_pages, overlapping_pages, background_pages;
+	struct sampled exclusive, overlapped, outside;
 	uint64_t followed_pages, kernel_pages, huge_pages;
 	int64_t copied_pages;
-	double touches, touches_squared;         /* of the interval: sums over pages */
-	double all_touches, all_touches_squared; /* since sampling began */
 	uint16_t interval;
 	bool looked_up;        /* a pass has been through all */
 	bool looked_up_before; /* before the interval began */
 	uint64_t passed_to;
-	double deaths; /* of the interval: pages that went */
+	int64_t died; /* of the interval: pages that went */
 	struct range moves[MAX_MOVES];
 	size_t move_count;
-	bool moved; /* some pages' numbers changed while sampling */
+	uint64_t now_ns; /* of the last page record or pass */
+	bool moved;      /* some pages' numbers changed while sampling */
 };
 
 /*
@@ -124,12 +138,35 @@ static struct holder *holder_of(struct holder *holder)
 	return holder;
 }
 
-static void counts_add(struct counts *counts, const struct counts *more, int sign)
+static struct sampled negative(struct sampled pages)
 {
-	counts->touched += sign * more->touched;
-	counts->resident += sign * more->resident;
-	counts->freed += sign * more->freed;
-	counts->swapped += sign * more->swapped;
+	return sampled_minus((struct sampled){}, pages);
+}
+
+static void counts_add(struct counts *counts, const struct counts *more)
+{
+	sampled_add(&counts->touched, more->touched);
+	sampled_add(&counts->resident, more->resident);
+	sampled_add(&counts->freed, more->freed);
+	sampled_add(&counts->swapped, more->swapped);
+}
+
+static void counts_take(struct counts *counts, const struct counts *more)
+{
+	counts->touched = sampled_minus(counts->touched, more->touched);
+	counts->resident = sampled_minus(counts->resident, more->resident);
+	counts->freed = sampled_minus(counts->freed, more->freed);
+	counts->swapped = sampled_minus(counts->swapped, more->swapped);
+}
+
+/* What has not gone. */
+static struct sampled counts_now(const struct counts *counts)
+{
+	struct sampled now = counts->resident;
+
+	sampled_add(&now, counts->freed);
+	sampled_add(&now, counts->swapped);
+	return now;
 }
 
 static struct window *leader_of(struct window *window)
@@ -150,6 +187,12 @@ static void holder_release(struct holder *holder)
 		free(holder);
 }
 
+static void window_free(struct window *window)
+{
+	free(window->deaths);
+	free(window);
+}
+
 static void window_release(struct retention *retention, struct window *window)
 {
 	while (window && --window->uses == 0) {
@@ -158,7 +201,7 @@ static void window_release(struct retention *retention, struct window *window)
 		retention->windows[window->index] = NULL;
 		retention->free_windows[retention->free_count++] = window->index;
 		holder_release(window->holder);
-		free(window);
+		window_free(window);
 		window = leader;
 	}
 }
@@ -166,7 +209,49 @@ static void window_release(struct retention *retention, struct window *window)
 static void window_hide(struct retention *retention, struct window *window)
 {
 	HASH_DEL(retention->by_key, window);
+	free(window->deaths);
+	window->deaths = NULL;
 	window_release(retention, window);
+}
+
+static void deaths_merge_oldest(struct deaths *deaths)
+{
+	sampled_add(&deaths->at[0].pages, deaths->at[1].pages);
+	deaths->count--;
+	memmove(&deaths->at[1], &deaths->at[2], (deaths->count - 1) * sizeof(deaths->at[0]));
+}
+
+/* Times that pages cannot tell apart are one. */
+static void deaths_add(struct deaths *deaths, uint64_t at_ns, struct sampled pages)
+{
+	for (size_t i = deaths->count; i--;)
+		if (deaths->at[i].at_ns >> UNIT_BITS == at_ns >> UNIT_BITS) {
+			sampled_add(&deaths->at[i].pages, pages);
+			return;
+		}
+	if (deaths->count == DEATHS)
+		deaths_merge_oldest(deaths);
+	deaths->at[deaths->count++] = (struct death){at_ns, pages};
+}
+
+/* Pages went while the window was open. Where times are not kept it was before the end. */
+static void window_lose(struct window *window, uint64_t at_ns, struct sampled pages)
+{
+	if (window->deaths)
+		deaths_add(window->deaths, at_ns, pages);
+	else
+		sampled_add(&window->died, pages);
+}
+
+/* What was lost of a window that is adopted is its leader's. */
+static void deaths_hand_over(struct window *leader, struct window *window)
+{
+	for (size_t i = 0; window->deaths && i < window->deaths->count; i++)
+		window_lose(leader, window->deaths->at[i].at_ns, window->deaths->at[i].pages);
+	sampled_add(&leader->died, window->died);
+	free(window->deaths);
+	window->deaths = NULL;
+	window->died = (struct sampled){};
 }
 
 static bool windows_grow(struct retention *retention)
@@ -190,23 +275,39 @@ static bool windows_grow(struct retention *retention)
 	return true;
 }
 
-/* The window is over, at `end_ns`: its pages have an age from now on. 0 or -ENOMEM. */
+/* The window is over: its pages, there and gone, have an age from now on. 0 or -ENOMEM. */
+static int window_enter_curve(struct window *window, struct holder *holder)
+{
+	struct sampled touched = counts_now(&window->counts);
+	int error;
+
+	sampled_add(&touched, window->died);
+	for (size_t i = 0; window->deaths && i < window->deaths->count; i++)
+		sampled_add(&touched, window->deaths->at[i].pages);
+	error = curve_add(&holder->curve, window->end_ns, touched, &window->slot_ns);
+	if (error)
+		return error;
+	curve_set_aside(
+		&holder->curve, window->slot_ns, window->counts.swapped, window->counts.freed);
+	curve_die(&holder->curve, window->slot_ns, window->end_ns, 0, window->died);
+	for (size_t i = 0; window->deaths && i < window->deaths->count; i++)
+		curve_die(&holder->curve, window->slot_ns, window->end_ns,
+			window->deaths->at[i].at_ns, window->deaths->at[i].pages);
+	return 0;
+}
+
 static int window_end(
 	struct retention *retention, struct window *window, struct holder *holder, uint64_t end_ns)
 {
 	int error;
 
-	counts_add(&holder_of(window->holder)->counts, &window->counts, -1);
+	counts_take(&holder_of(window->holder)->counts, &window->counts);
 	holder_release(window->holder);
 	window->holder = holder;
 	holder->windows++;
-	counts_add(&holder->counts, &window->counts, 1);
+	counts_add(&holder->counts, &window->counts);
 	window->end_ns = end_ns ? end_ns : 1;
-	error = curve_add(&holder->curve, window->end_ns, window->counts.touched, window->died,
-		&window->slot_ns);
-	if (!error)
-		curve_set_aside(&holder->curve, window->slot_ns, window->counts.swapped,
-			window->counts.freed);
+	error = window_enter_curve(window, holder);
 	window_hide(retention, window);
 	return error;
 }
@@ -231,6 +332,23 @@ static struct window *window_find(struct retention *retention, const struct wind
 	return window;
 }
 
+static struct window *window_new(const struct window_key *key)
+{
+	struct window *window = calloc(1, sizeof(*window));
+
+	if (!window)
+		return NULL;
+	window->key = *key;
+	window->uses = 1;
+	if (key->place == PS_BACKGROUND || key->place == PS_PLACES)
+		return window;
+	window->deaths = calloc(1, sizeof(*window->deaths));
+	if (window->deaths)
+		return window;
+	window_free(window);
+	return NULL;
+}
+
 /* The window of that key, new if need be; NULL when out of memory. */
 static struct window *window_get(
 	struct retention *retention, const struct window_key *key, struct holder *holder)
@@ -241,14 +359,12 @@ static struct window *window_get(
 		return window;
 	if (windows_bound(retention) || (!retention->free_count && !windows_grow(retention)))
 		return NULL;
-	window = calloc(1, sizeof(*window));
+	window = window_new(key);
 	if (!window)
 		return NULL;
-	window->key = *key;
-	window->uses = 1;
 	HASH_ADD(hh, retention->by_key, key, sizeof(window->key), window);
 	if (!table_has(window)) {
-		free(window);
+		window_free(window);
 		return NULL;
 	}
 	window->index = retention->free_windows[--retention->free_count];
@@ -291,8 +407,8 @@ static struct window *window_untouched(struct retention *retention, struct holde
  * What happens to a page.
  */
 
-static void window_change(
-	struct retention *retention, struct window *window, enum page_state state, int64_t pages)
+static void window_change(struct retention *retention, struct window *window, enum page_state state,
+	struct sampled pages)
 {
 	struct holder *holder = holder_of(window->holder);
 	struct counts change = {};
@@ -303,38 +419,54 @@ static void window_change(
 		change.freed = pages;
 	else if (state == PAGE_SWAPPED)
 		change.swapped = pages;
-	counts_add(&window->counts, &change, 1);
-	counts_add(&holder->counts, &change, 1);
+	counts_add(&window->counts, &change);
+	counts_add(&holder->counts, &change);
 	if (window->end_ns && state != PAGE_RESIDENT)
 		curve_set_aside(&holder->curve, window->slot_ns, change.swapped, change.freed);
+}
+
+/* What the n-th touch of a page counts. */
+static struct sampled touch_number(const struct retention *retention, uint32_t n)
+{
+	double pages = (double)weight(retention);
+
+	return (struct sampled){(int64_t)pages, n ? pages * (2.0 * n - 1) : pages};
+}
+
+static struct sampled weight_of(const struct retention *retention, const struct page *page)
+{
+	return touch_number(retention, page->total);
 }
 
 /* Between PAGE_RESIDENT, PAGE_FREED and PAGE_SWAPPED. */
 static void page_become(struct retention *retention, struct page *page, enum page_state state)
 {
 	struct window *window = window_at(retention, page);
+	struct sampled pages = weight_of(retention, page);
 
-	window_change(retention, window, page->state, -(int64_t)weight(retention));
+	window_change(retention, window, page->state, negative(pages));
 	page->state = state;
-	window_change(retention, window, page->state, weight(retention));
+	window_change(retention, window, page->state, pages);
 }
 
 static void page_count_death(
-	struct retention *retention, struct window *window, uint64_t at_ns, int64_t pages)
+	struct retention *retention, struct window *window, uint64_t at_ns, struct sampled pages)
 {
-	retention->deaths += pages;
-	window->died += pages;
+	retention->died += pages.pages;
 	if (window->end_ns)
 		curve_die(&holder_of(window->holder)->curve, window->slot_ns, window->end_ns, at_ns,
 			pages);
+	else
+		window_lose(window, at_ns, pages);
 }
 
 static void page_die(struct retention *retention, struct page *page, uint64_t at_ns)
 {
 	struct window *window = window_at(retention, page);
+	struct sampled pages = weight_of(retention, page);
 
-	window_change(retention, window, page->state, -(int64_t)weight(retention));
-	page_count_death(retention, window, at_ns, weight(retention));
+	window_change(retention, window, page->state, negative(pages));
+	page_count_death(retention, window, at_ns, pages);
 	page->state = PAGE_GONE;
 	page->changed = at_ns >> UNIT_BITS;
 }
@@ -351,11 +483,11 @@ static uint64_t page_changed_ns(const struct page *page, uint64_t near_ns)
 static void page_revive(struct retention *retention, struct page *page, uint64_t now_ns)
 {
 	struct window *window = window_at(retention, page);
+	struct sampled pages = weight_of(retention, page);
 
-	page_count_death(
-		retention, window, page_changed_ns(page, now_ns), -(int64_t)weight(retention));
+	page_count_death(retention, window, page_changed_ns(page, now_ns), negative(pages));
 	page->state = PAGE_RESIDENT;
-	window_change(retention, window, PAGE_RESIDENT, weight(retention));
+	window_change(retention, window, PAGE_RESIDENT, pages);
 }
 
 static void page_give(struct retention *retention, struct page *page, struct window *window)
@@ -363,7 +495,7 @@ static void page_give(struct retention *retention, struct page *page, struct win
 	page->window = window->index;
 	window->uses++;
 	page->state = PAGE_RESIDENT;
-	window_change(retention, leader_of(window), PAGE_RESIDENT, weight(retention));
+	window_change(retention, leader_of(window), PAGE_RESIDENT, weight_of(retention, page));
 }
 
 static void page_forget(struct retention *retention, uint64_t number, const struct page *page)
@@ -374,33 +506,31 @@ static void page_forget(struct retention *retention, uint64_t number, const stru
 	window_release(retention, window);
 }
 
-/* How often pages repeat, for the design effect. */
-static void page_count_touch(struct retention *retention, struct page *page)
+/* Returns what the touch counts in the interval. */
+static struct sampled page_count_touch(struct retention *retention, struct page *page)
 {
 	if (page->interval != retention->interval) {
 		page->interval = retention->interval;
 		page->times = 0;
 	}
-	retention->touches += 1;
-	retention->touches_squared += 2.0 * page->times + 1;
-	retention->all_touches += 1;
-	retention->all_touches_squared += 2.0 * page->total + 1;
 	page->times += page->times < UINT16_MAX;
 	page->total += page->total < UINT32_MAX;
+	return touch_number(retention, page->times);
 }
 
-static void count_place(struct retention *retention, const struct ps_page *event, int64_t pages)
+static void count_place(
+	struct retention *retention, const struct ps_page *event, struct sampled pages)
 {
 	if (event->place == PS_IN_WINDOW)
-		retention->exclusive_pages += pages;
+		sampled_add(&retention->exclusive, pages);
 	else if (event->place == PS_OVERLAPPING)
-		retention->overlapping_pages += pages;
+		sampled_add(&retention->overlapped, pages);
 	else
-		retention->background_pages += pages;
+		sampled_add(&retention->outside, pages);
 	if (event->flags & PS_PAGE_BY_KERNEL)
-		retention->kernel_pages += pages;
+		retention->kernel_pages += pages.pages;
 	if (event->pages > 1 && !(event->flags & PS_PAGE_BY_KERNEL))
-		retention->huge_pages += pages;
+		retention->huge_pages += pages.pages;
 }
 
 /*
@@ -421,15 +551,16 @@ static int page_touched(struct retention *retention, uint64_t number, struct win
 	const struct ps_page *event)
 {
 	struct page *page = pageset_get(&retention->pages, number);
-	int64_t pages = weight(retention);
 	struct window *before = NULL, *leader = leader_of(window);
+	struct holder *holder = holder_of(leader->holder);
+	struct sampled pages;
 	enum page_copy copy = copy_of(page, event);
 
 	/* What was taken for a copy made the process grow: it replaced no page that counts. */
 	if (copy == COPY_FOUND && page->copied == COPY_TOLD &&
 		window_at(retention, page) == leader) {
 		page->copied = COPY_NONE;
-		retention->copied_pages -= pages;
+		retention->copied_pages -= (int64_t)weight(retention);
 		return 0;
 	}
 	if (page) {
@@ -441,16 +572,19 @@ static int page_touched(struct retention *retention, uint64_t number, struct win
 	}
 	if (!page)
 		return -ENOMEM;
+	pages = page_count_touch(retention, page);
 	page_give(retention, page, window);
 	if (before)
 		window_release(retention, before);
 	page->changed = event->at_ns >> UNIT_BITS;
 	page->copied = copy;
+	page->moved = false;
 	if (copy != COPY_NONE)
-		retention->copied_pages += pages;
-	leader->counts.touched += pages;
-	holder_of(leader->holder)->counts.touched += pages;
-	page_count_touch(retention, page);
+		retention->copied_pages += pages.pages;
+	sampled_add(&leader->counts.touched, pages);
+	sampled_add(&holder->counts.touched, pages);
+	if (leader->end_ns)
+		curve_touch(&holder->curve, leader->slot_ns, weight_of(retention, page));
 	count_place(retention, event, pages);
 	return 0;
 }
@@ -464,59 +598,67 @@ static bool is_sampled(const struct retention *retention, uint64_t number)
 	return ps_page_sampled(number, retention->options.page_seed, retention->level);
 }
 
-static void zero_now(struct counts *counts)
+/* A page that was moved is sampled by a number that is no longer known: here its own halves it. */
+static bool stays_sampled(
+	const struct retention *retention, uint64_t number, const struct page *page)
 {
-	counts->resident = counts->freed = counts->swapped = 0;
+	uint64_t seed = retention->options.page_seed + retention->level * 0x9e3779b97f4a7c15ull;
+
+	return page->moved ? ps_page_sampled(number, seed, 1) : is_sampled(retention, number);
 }
 
-static void zero_holder(struct holder *holder)
+/* What is there now, but not what was touched, changes with the sample; growth does not. */
+static void counts_retell(struct retention *retention, struct window *window, bool after)
 {
-	zero_now(&holder->counts);
-	curve_forget_aside(&holder->curve);
+	struct holder *holder = holder_of(window->holder);
+	struct sampled now = counts_now(&window->counts);
+	int64_t resident = window->counts.resident.pages + window->counts.freed.pages;
+
+	holder->resident_before += after ? resident : -resident;
+	if (window->end_ns)
+		curve_touch(&holder->curve, window->slot_ns, after ? now : negative(now));
 }
 
-static void zero_all(struct retention *retention)
+static void counts_drop_now(struct window *window)
 {
-	struct holder *holder, *next;
+	struct holder *holder = holder_of(window->holder);
+	struct counts now = window->counts;
 
-	for (size_t i = 0; i < retention->window_room; i++)
-		if (retention->windows[i])
-			zero_now(&retention->windows[i]->counts);
-	HASH_ITER (hh, retention->routes, holder, next)
-		zero_holder(holder);
-	zero_holder(&retention->other);
-	zero_holder(&retention->open);
-	zero_holder(&retention->overlapping);
-	zero_holder(&retention->background);
-	zero_holder(&retention->earlier);
-	zero_holder(&retention->unexplained);
+	now.touched = (struct sampled){};
+	counts_take(&window->counts, &now);
+	counts_take(&holder->counts, &now);
+	if (window->end_ns)
+		curve_set_aside(&holder->curve, window->slot_ns, negative(now.swapped),
+			negative(now.freed));
 }
 
-static void page_count_again(struct retention *retention, struct page *page)
-{
-	page->total = page->times = 0;
-	if (page->state != PAGE_GONE)
-		window_change(
-			retention, window_at(retention, page), page->state, weight(retention));
-}
-
-/* One more page is left out for each that stays, and each that stays stands for both. */
+/*
+ * One more page is left out for each that stays, and each that stays stands for both. A curve's
+ * slot takes the new number of pages that are there for the old one: that they went is counted by
+ * the new sample, and what is left when all have gone is none.
+ */
 static void level_raise(struct retention *retention)
 {
 	struct page *page;
 
+	for (size_t i = 0; i < retention->window_room; i++)
+		if (retention->windows[i]) {
+			counts_retell(retention, retention->windows[i], false);
+			counts_drop_now(retention->windows[i]);
+		}
 	retention->level++;
-	zero_all(retention);
 	for (uint64_t at = 0; (page = pageset_next(&retention->pages, &at)); at++) {
-		if (!page->moved && !is_sampled(retention, at))
+		if (!stays_sampled(retention, at, page))
 			page_forget(retention, at, page);
-		else
-			page_count_again(retention, page);
+		else if (page->state != PAGE_GONE)
+			window_change(retention, window_at(retention, page), page->state,
+				weight_of(retention, page));
 		if (at == UINT64_MAX)
 			break;
 	}
-	retention->touches = retention->touches_squared = 0;
-	retention->all_touches = retention->all_touches_squared = 0;
+	for (size_t i = 0; i < retention->window_room; i++)
+		if (retention->windows[i])
+			counts_retell(retention, retention->windows[i], true);
 }
 
 int retention_level(struct retention *retention, uint64_t level)
@@ -526,26 +668,40 @@ int retention_level(struct retention *retention, uint64_t level)
 	return 0;
 }
 
-/* Pages that are gone are remembered only while there is room. */
+static bool is_long_gone(const struct retention *retention, const struct page *page)
+{
+	uint32_t ago = (uint32_t)(retention->now_ns >> UNIT_BITS) - page->changed;
+
+	return page->state == PAGE_GONE && (!retention->level || ago > MEMORY_UNITS);
+}
+
 static void forget_gone(struct retention *retention)
 {
 	struct page *page;
 
 	for (uint64_t at = 0; (page = pageset_next(&retention->pages, &at)); at++) {
-		if (page->state == PAGE_GONE)
+		if (is_long_gone(retention, page))
 			page_forget(retention, at, page);
 		if (at == UINT64_MAX)
 			break;
 	}
 }
 
+static bool is_crowded(const struct retention *retention)
+{
+	return retention->pages.count > retention->options.max_pages / 4 * 3;
+}
+
+/*
+ * Where pages are sampled, those that are gone have their share of the room: intervals would be too
+ * narrow if pages that are touched again and again were taken for new ones.
+ */
 static void pages_bound(struct retention *retention)
 {
 	if (retention->pages.count <= retention->options.max_pages)
 		return;
 	forget_gone(retention);
-	while (retention->pages.count > retention->options.max_pages / 4 * 3 &&
-		retention->level < MAX_LEVEL)
+	while (is_crowded(retention) && retention->level < MAX_LEVEL)
 		level_raise(retention);
 }
 
@@ -591,32 +747,38 @@ static struct range range_of(const struct ps_page *event)
 	return range;
 }
 
+/* Whose end an overlapping page's age should count from is not known: it is the touch. */
+static int overlapping_begins(struct retention *retention, struct window *window)
+{
+	const struct sampled none = {};
+	uint64_t end_ns = (window->key.set + 1) << OVERLAP_BITS;
+
+	if (window->end_ns)
+		return 0;
+	window->end_ns = end_ns ? end_ns : 1;
+	return curve_add(&retention->overlapping.curve, window->end_ns, none, &window->slot_ns);
+}
+
 static int range_touched(struct retention *retention, const struct ps_page *event)
 {
 	struct window *window = window_for(retention, event);
 	struct range range = range_of(event);
-	int64_t before;
 	int error = 0;
 
 	if (!window)
 		return -ENOMEM;
 	if (!pages_take(retention, range.to - range.from))
 		return 0;
+	if (event->place == PS_OVERLAPPING)
+		error = overlapping_begins(retention, window);
 	if (!window->first_ns)
 		window->first_ns = event->at_ns;
-	before = window->counts.touched;
 	window->uses++;
 	for (uint64_t number = range.from; number < range.to && !error; number++) {
 		if (is_sampled(retention, number))
 			error = page_touched(retention, number, window, event);
 		if (!(number & 1023))
 			pages_bound(retention);
-	}
-	/* Whose end an overlapping page's age should count from is not known: it is the touch. */
-	if (!error && event->place == PS_OVERLAPPING) {
-		window->end_ns = (window->key.set + 1) << OVERLAP_BITS;
-		error = curve_add(&retention->overlapping.curve, window->end_ns,
-			window->counts.touched - before, 0, &window->slot_ns);
 	}
 	window_release(retention, window);
 	pages_bound(retention);
@@ -734,7 +896,6 @@ static int place_adopted(struct retention *retention, const struct ps_page *even
 	const struct window_key key = {event->set, event->tid, event->place};
 	const struct window_key target = {event->to, event->to_tid, PS_IN_WINDOW};
 	struct window *window = window_find(retention, &key), *leader;
-	struct holder *holder;
 
 	if (!window || event->place < PS_IN_TAIL || event->place > PS_IN_WORKER)
 		return 0;
@@ -750,17 +911,15 @@ static int place_adopted(struct retention *retention, const struct ps_page *even
 	}
 	if (!leader->first_ns || leader->first_ns > window->first_ns)
 		leader->first_ns = window->first_ns;
-	holder = holder_of(window->holder);
-	counts_add(&holder->counts, &window->counts, -1);
-	counts_add(&leader->counts, &window->counts, 1);
-	counts_add(&holder_of(leader->holder)->counts, &window->counts, 1);
-	leader->died += window->died;
-	retention->background_pages -= window->counts.touched;
-	retention->exclusive_pages += window->counts.touched;
+	counts_take(&holder_of(window->holder)->counts, &window->counts);
+	counts_add(&leader->counts, &window->counts);
+	counts_add(&holder_of(leader->holder)->counts, &window->counts);
+	deaths_hand_over(leader, window);
+	retention->outside = sampled_minus(retention->outside, window->counts.touched);
+	sampled_add(&retention->exclusive, window->counts.touched);
 	if (event->place == PS_IN_WORKER)
-		retention->followed_pages += window->counts.touched;
+		retention->followed_pages += window->counts.touched.pages;
 	window->counts = (struct counts){};
-	window->died = 0;
 	window->leader = leader;
 	leader->uses++;
 	if (window_find(retention, &key) == window)
@@ -774,6 +933,7 @@ int retention_page(struct retention *retention, const struct ps_page *event)
 	switch (event->kind) {
 	case PS_PAGE_TOUCHED:
 	case PS_PAGE_COPIED:
+		retention->now_ns = event->at_ns;
 		return range_touched(retention, event);
 	case PS_PAGE_DROPPED:
 		range_dropped(retention, event);
@@ -799,12 +959,15 @@ int retention_page(struct retention *retention, const struct ps_page *event)
  * Passes.
  */
 
-/* Did the page change so late that the pass may have missed it? */
+/* What changed later a pass may have missed. */
+static uint32_t fresh_since(uint64_t began_ns)
+{
+	return (began_ns > GRACE_NS ? began_ns - GRACE_NS : 0) >> UNIT_BITS;
+}
+
 static bool is_fresh(const struct page *page, uint64_t began_ns)
 {
-	uint32_t since = (began_ns > GRACE_NS ? began_ns - GRACE_NS : 0) >> UNIT_BITS;
-
-	return (int32_t)(page->changed - since) >= 0;
+	return (int32_t)(page->changed - fresh_since(began_ns)) >= 0;
 }
 
 static void page_absent(
@@ -814,19 +977,34 @@ static void page_absent(
 		return;
 	if (page->state != PAGE_GONE)
 		page_die(retention, page, began_ns);
-	/* How often it was touched matters only where pages are sampled. */
-	if (!retention->level)
+	/* How often it was touched matters only where pages are sampled, and here. */
+	if (!retention->level || page->moved)
 		page_forget(retention, number, page);
 }
 
-static void page_present(
-	struct retention *retention, struct page *page, bool swapped, uint64_t began_ns)
+/* It was said to be gone, and something is there. Is it the same page? */
+static bool page_is_back(
+	struct retention *retention, uint64_t number, struct page *page, uint64_t began_ns)
 {
-	if (page->state == PAGE_GONE) {
-		if (is_fresh(page, began_ns))
-			return;
-		page_revive(retention, page, began_ns);
+	if (is_fresh(page, began_ns))
+		return false;
+	/* Whose number is not sampled was moved here; who touched it anew is not told. */
+	if (!is_sampled(retention, number)) {
+		page_forget(retention, number, page);
+		return false;
 	}
+	page_revive(retention, page, began_ns);
+	return true;
+}
+
+static void page_present(struct retention *retention, uint64_t number, struct page *page,
+	bool swapped, uint64_t began_ns)
+{
+	if (page->state == PAGE_GONE && !page_is_back(retention, number, page, began_ns))
+		return;
+	/* Times of long ago could be taken for times to come. */
+	if (!is_fresh(page, began_ns))
+		page->changed = fresh_since(began_ns) - 1;
 	if (swapped && page->state != PAGE_SWAPPED)
 		page_become(retention, page, PAGE_SWAPPED);
 	else if (!swapped && page->state == PAGE_SWAPPED)
@@ -874,7 +1052,7 @@ static int run_present(
 			continue;
 		page = pageset_get(&retention->pages, at);
 		if (page)
-			page_present(retention, page, swapped, began_ns);
+			page_present(retention, at, page, swapped, began_ns);
 		else
 			error = page_found(retention, at, swapped, began_ns);
 		if (!(at & 1023))
@@ -891,6 +1069,7 @@ int retention_resident(struct retention *retention, const struct event_resident 
 	uint64_t at = event->from;
 	int error = 0;
 
+	retention->now_ns = event->began_ns;
 	for (size_t i = 0; i < EVENT_RUNS && !error; i++) {
 		uint64_t skip = event->runs[2 * i], length = event->runs[2 * i + 1] >> 1;
 
@@ -931,7 +1110,7 @@ static void route_fold(struct retention *retention, struct holder *holder)
 
 	if (curve_fold(&into->curve, &holder->curve))
 		curve_deinit(&holder->curve);
-	counts_add(&into->counts, &holder->counts, 1);
+	counts_add(&into->counts, &holder->counts);
 	into->resident_before += holder->resident_before;
 	into->requests += holder->requests;
 	HASH_DEL(retention->routes, holder);
@@ -943,8 +1122,8 @@ static void route_fold(struct retention *retention, struct holder *holder)
 static int by_residence(const void *a, const void *b)
 {
 	const struct holder *left = *(struct holder *const *)a, *right = *(struct holder *const *)b;
-	int64_t kept_left = left->counts.resident + left->counts.freed + left->counts.swapped;
-	int64_t kept_right = right->counts.resident + right->counts.freed + right->counts.swapped;
+	int64_t kept_left = counts_now(&left->counts).pages;
+	int64_t kept_right = counts_now(&right->counts).pages;
 
 	return (kept_left > kept_right) - (kept_left < kept_right);
 }
@@ -1008,13 +1187,18 @@ int retention_route(struct retention *retention, uint64_t hash, const char *text
 
 static void holder_begin(struct holder *holder)
 {
-	holder->counts.touched = 0;
-	holder->resident_before = holder->counts.resident + holder->counts.freed;
+	holder->counts.touched = (struct sampled){};
+	holder->resident_before = holder->counts.resident.pages + holder->counts.freed.pages;
 }
 
 static int64_t carry(int64_t count)
 {
 	return count < 0 ? count : 0;
+}
+
+static struct sampled sampled_carry(struct sampled pages)
+{
+	return (struct sampled){carry(pages.pages), fmin(pages.squares, 0)};
 }
 
 void retention_begin(struct retention *retention)
@@ -1029,13 +1213,12 @@ void retention_begin(struct retention *retention)
 	holder_begin(&retention->background);
 	holder_begin(&retention->earlier);
 	holder_begin(&retention->unexplained);
-	retention->exclusive_pages = carry(retention->exclusive_pages);
-	retention->overlapping_pages = carry(retention->overlapping_pages);
-	retention->background_pages = carry(retention->background_pages);
+	retention->exclusive = sampled_carry(retention->exclusive);
+	retention->overlapped = sampled_carry(retention->overlapped);
+	retention->outside = sampled_carry(retention->outside);
 	retention->copied_pages = carry(retention->copied_pages);
 	retention->followed_pages = retention->kernel_pages = retention->huge_pages = 0;
-	retention->touches = retention->touches_squared = 0;
-	retention->deaths = 0;
+	retention->died = 0;
 	retention->looked_up_before = retention->looked_up;
 	retention->interval++;
 }
@@ -1065,9 +1248,14 @@ static uint64_t positive(int64_t count)
 	return count > 0 ? count : 0;
 }
 
+static struct sampled sampled_positive(struct sampled pages)
+{
+	return pages.pages > 0 ? pages : (struct sampled){};
+}
+
 void tally_add(struct tally *tally, const struct tally *more)
 {
-	tally->touched += more->touched;
+	sampled_add(&tally->touched, more->touched);
 	tally->resident += more->resident;
 	tally->freed += more->freed;
 	tally->swapped += more->swapped;
@@ -1084,16 +1272,16 @@ static int64_t bytes_of(int64_t pages, uint64_t page_bytes)
 
 static int64_t holder_growth(const struct holder *holder)
 {
-	return holder->counts.resident + holder->counts.freed - holder->resident_before;
+	return holder->counts.resident.pages + holder->counts.freed.pages - holder->resident_before;
 }
 
 static struct tally tally_of(const struct holder *holder)
 {
 	return (struct tally){
-		.touched = positive(holder->counts.touched),
-		.resident = positive(holder->counts.resident),
-		.freed = positive(holder->counts.freed),
-		.swapped = positive(holder->counts.swapped),
+		.touched = sampled_positive(holder->counts.touched),
+		.resident = positive(holder->counts.resident.pages),
+		.freed = positive(holder->counts.freed.pages),
+		.swapped = positive(holder->counts.swapped.pages),
 		.growth = holder_growth(holder),
 		.requests = holder->requests,
 		.curve = holder->curve.sums,
@@ -1118,8 +1306,8 @@ void retention_requests(const struct retention *retention, struct tally *ret_tal
 		tally_add(ret_tally, &tally);
 	}
 	/* A route's touched pages are known at its requests' ends, these when they were touched. */
-	ret_tally->touched =
-		positive(retention->exclusive_pages) + positive(retention->overlapping_pages);
+	ret_tally->touched = sampled_positive(retention->exclusive);
+	sampled_add(&ret_tally->touched, sampled_positive(retention->overlapped));
 	ret_tally->requests = retention->open.requests;
 }
 
@@ -1148,50 +1336,59 @@ bool retention_growth_known(const struct retention *retention)
 	return retention->looked_up_before && retention->looked_up;
 }
 
-static struct estimate_sample sample_of(
-	const struct retention *retention, double sum, double squares)
+/* Of pages, each of which counts once. */
+static struct report_pages estimate_once(const struct retention *retention, uint64_t pages)
 {
-	return (struct estimate_sample){
-		retention_sample_ratio(retention), sum > 0 ? squares / sum : 1};
+	return estimate_pages(
+		(struct sampled){pages, (double)pages}, retention_sample_ratio(retention));
 }
 
-/* Lazily freed pages that were written again are kept ones: as many as the kernel does not count.
- */
+/* What was given back lazily and not written since; the kernel knows how many in all. */
+static uint64_t pages_still_freed(
+	const struct retention *retention, uint64_t freed, uint64_t kernel_freed_pages)
+{
+	struct report_pages everywhere;
+	struct tally all;
+
+	retention_requests(retention, &all);
+	everywhere = estimate_once(
+		retention, all.freed + positive(retention->background.counts.freed.pages) +
+				   positive(retention->earlier.counts.freed.pages) +
+				   positive(retention->unexplained.counts.freed.pages));
+	/* A little less than what is estimated says nothing. */
+	if (kernel_freed_pages >= everywhere.low)
+		return freed;
+	return llround((double)freed * (double)kernel_freed_pages / (double)everywhere.value);
+}
+
+/* Lazily freed pages that were written again are kept ones. */
 static void report_now(const struct retention *retention, const struct tally *tally,
 	uint64_t kernel_freed_pages, struct report_retention *report)
 {
-	const struct estimate_sample alone = sample_of(retention, 0, 0);
-	struct tally all;
-	uint64_t freed = tally->freed;
-	int64_t everywhere;
+	uint64_t freed = pages_still_freed(retention, tally->freed, kernel_freed_pages);
+	/* Which ones were is not known: all of them make the number uncertain. */
+	uint64_t certain = freed == tally->freed ? 0 : freed;
 
-	retention_requests(retention, &all);
-	everywhere = all.freed + positive(retention->background.counts.freed) +
-		     positive(retention->earlier.counts.freed) +
-		     positive(retention->unexplained.counts.freed);
-	if (kernel_freed_pages != REPORT_UNKNOWN && everywhere > 0 &&
-		kernel_freed_pages < (uint64_t)everywhere)
-		freed = llround((double)freed * (double)kernel_freed_pages / (double)everywhere);
 	report->lazyfree_pages = freed;
 	report->swapped_pages = tally->swapped;
-	report->kept = estimate_pages(tally->resident + tally->freed - freed, &alone);
+	report->kept = estimate_once(retention, tally->resident + tally->freed - freed + certain);
+	report->kept.value -= certain;
+	report->kept.low -= report->kept.low < certain ? report->kept.low : certain;
+	report->kept.high -= certain;
 }
 
 static void report_survival(const struct retention *retention, const struct curve_sums *sums,
 	struct report_retention *report)
 {
-	const struct estimate_sample sample =
-		sample_of(retention, retention->all_touches, retention->all_touches_squared);
-
 	for (int i = 0, at = 0; i < REPORT_AGES; i++) {
 		struct report_survival *survival = &report->survival[i];
 
 		while (curve_ages_s[at] < report_ages_s[i])
 			at++;
-		survival->touched_pages = sums->touched[at];
-		survival->kept_pages = sums->kept[at];
-		estimate_share(sums->kept[at], sums->touched[at], &sample, &survival->ratio,
-			&survival->low, &survival->high);
+		survival->touched_pages = positive(sums->touched[at].pages);
+		survival->kept_pages = positive(sums->kept[at].pages);
+		estimate_share(sums->kept[at], sums->touched[at], retention_sample_ratio(retention),
+			&survival->ratio, &survival->low, &survival->high);
 	}
 	curve_half_life(sums, &report->half_life_s, &report->half_life_over_s);
 }
@@ -1205,12 +1402,9 @@ void retention_report(const struct retention *retention, const struct tally *tal
 	uint64_t requests, uint64_t kernel_freed_pages, uint64_t page_bytes,
 	struct report_retention *ret_report)
 {
-	const struct estimate_sample touches =
-		sample_of(retention, retention->touches, retention->touches_squared);
-
 	report_retention_unknown(ret_report);
-	ret_report->touched = estimate_pages(tally->touched, &touches);
-	ret_report->touched_pages_per_request = per(tally->touched, requests);
+	ret_report->touched = estimate_pages(tally->touched, retention_sample_ratio(retention));
+	ret_report->touched_pages_per_request = per(ret_report->touched.value, requests);
 	report_survival(retention, &tally->curve, ret_report);
 	if (!retention->looked_up)
 		return;
@@ -1240,9 +1434,9 @@ void retention_attribution(const struct retention *retention, uint64_t requests,
 	struct report_attribution *ret_attribution)
 {
 	struct report_attribution attribution = {
-		.exclusive = positive(retention->exclusive_pages),
-		.overlapping = positive(retention->overlapping_pages),
-		.background = positive(retention->background_pages),
+		.exclusive = positive(retention->exclusive.pages),
+		.overlapping = positive(retention->overlapped.pages),
+		.background = positive(retention->outside.pages),
 		.followed_pages = retention->followed_pages,
 		.copied_pages = positive(retention->copied_pages),
 		.kernel_pages = retention->kernel_pages,
@@ -1255,7 +1449,8 @@ void retention_attribution(const struct retention *retention, uint64_t requests,
 	attribution.overlapping_ratio = per(attribution.overlapping, all);
 	attribution.background_ratio = per(attribution.background, all);
 	if (retention->looked_up)
-		attribution.background_kept_pages = positive(retention->background.counts.resident);
+		attribution.background_kept_pages =
+			positive(retention->background.counts.resident.pages);
 	attribution.hint = hint_of(&attribution, requests);
 	*ret_attribution = attribution;
 }
@@ -1263,9 +1458,7 @@ void retention_attribution(const struct retention *retention, uint64_t requests,
 void retention_growth(
 	const struct retention *retention, uint64_t page_bytes, struct report_growth *ret_growth)
 {
-	const struct estimate_sample alone = sample_of(retention, 0, 0);
 	struct tally requests;
-	int64_t all;
 	struct report_pages error;
 
 	retention_requests(retention, &requests);
@@ -1273,8 +1466,9 @@ void retention_growth(
 	ret_growth->background_bytes = bytes_of(holder_growth(&retention->background), page_bytes);
 	ret_growth->earlier_bytes = bytes_of(holder_growth(&retention->earlier), page_bytes);
 	/* Pages that came and pages that went both are sampled. */
-	all = llround(retention->touches / alone.ratio + fabs(retention->deaths));
-	error = estimate_pages(all, &alone);
+	error = estimate_once(retention,
+		positive(retention->exclusive.pages) + positive(retention->overlapped.pages) +
+			positive(retention->outside.pages) + positive(retention->died));
 	ret_growth->error_bytes = (error.high - error.low) / 2 * page_bytes;
 }
 
@@ -1311,7 +1505,7 @@ void retention_free(struct retention *retention)
 		if (!retention->windows[i])
 			continue;
 		holder_release(retention->windows[i]->holder);
-		free(retention->windows[i]);
+		window_free(retention->windows[i]);
 	}
 	free(retention->windows);
 	free(retention->free_windows);

@@ -377,8 +377,9 @@ static size_t rows_unite(struct route_row *rows, size_t count)
 
 static bool row_is_idle(const struct route_row *row)
 {
-	return !row->requests && !row->tally.touched && !row->tally.resident && !row->tally.freed &&
-	       !row->tally.swapped && !row->tally.growth && !row->tally.curve.touched[0];
+	return !row->requests && !row->tally.touched.pages && !row->tally.resident &&
+	       !row->tally.freed && !row->tally.swapped && !row->tally.growth &&
+	       !row->tally.curve.touched[0].pages;
 }
 
 static size_t rows_drop_idle(struct route_row *rows, size_t count)

@@ -13,24 +13,26 @@
 #ifndef PAGESTAY_CORE_CURVE_H
 #define PAGESTAY_CORE_CURVE_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "pagestay/core/estimate.h"
 
 /* More ages than a report shows, for the half-life. */
 #define CURVE_AGES 13
 extern const unsigned curve_ages_s[CURVE_AGES];
 
-/* At each age: pages whose request is older, and those of them that were kept. Sums add up. */
+/*
+ * At each age: pages whose request is older, and those of them that were kept. Sums add up. Kept
+ * ones may be negative for a while: a sum over routes, or a later age, settles it.
+ */
 struct curve_sums {
-	uint64_t touched[CURVE_AGES], kept[CURVE_AGES];
+	struct sampled touched[CURVE_AGES], kept[CURVE_AGES];
 };
 
 struct curve_slot {
 	uint64_t from_ns, until_ns; /* of its requests' ends; until_ns ascends over slots */
-	uint64_t touched;
-	uint64_t swapped, freed;   /* of them, as of now */
-	uint64_t died[CURVE_AGES]; /* before that age and not before the one below */
-	unsigned next;             /* the first age that it has not entered yet */
+	struct sampled touched;
+	struct sampled swapped, freed;   /* of them, as of now */
+	struct sampled died[CURVE_AGES]; /* before that age and not before the one below */
+	unsigned next;                   /* the first age that it has not entered yet */
 };
 
 struct curve {
@@ -42,21 +44,21 @@ struct curve {
 void curve_deinit(struct curve *curve);
 
 /*
- * Pages of a request that ended at `end_ns`, `died` of them before that. Sets the time by which
- * later calls name the request. 0 or -ENOMEM.
+ * Pages of a request that ended at `end_ns`. Sets the time by which later calls name the request. 0
+ * or -ENOMEM. Those calls pass over requests that have reached every age.
  */
-int curve_add(struct curve *curve, uint64_t end_ns, uint64_t touched, uint64_t died,
-	uint64_t *ret_slot_ns);
+int curve_add(struct curve *curve, uint64_t end_ns, struct sampled touched, uint64_t *ret_slot_ns);
 
-/* Pages went, or (negative) had not gone after all. A slot that is over is passed over. */
-void curve_die(
-	struct curve *curve, uint64_t slot_ns, uint64_t end_ns, uint64_t at_ns, int64_t pages);
+/* The request touched more, or (negative) fewer than was thought. */
+void curve_touch(struct curve *curve, uint64_t slot_ns, struct sampled pages);
 
-/* Pages are swapped out, or freed lazily, or are no longer. */
-void curve_set_aside(struct curve *curve, uint64_t slot_ns, int64_t swapped, int64_t freed);
+/* Pages went, or (negative) had not gone after all. */
+void curve_die(struct curve *curve, uint64_t slot_ns, uint64_t end_ns, uint64_t at_ns,
+	struct sampled pages);
 
-/* What is set aside will be told anew. */
-void curve_forget_aside(struct curve *curve);
+/* Pages are swapped out, or freed lazily, or (negative) are no longer. */
+void curve_set_aside(
+	struct curve *curve, uint64_t slot_ns, struct sampled swapped, struct sampled freed);
 
 /* Take in all slots that have reached an age. */
 void curve_advance(struct curve *curve, uint64_t now_ns);

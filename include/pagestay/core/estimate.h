@@ -3,9 +3,14 @@
  * What a sample of pages says of all pages, with its error. Pure arithmetic.
  *
  * Pages are sampled by a hash of their number: each is in with probability `ratio`, independent of
- * the others. A page that is touched m times counts m times, or not at all; that clustering makes
- * totals less certain, by the design effect sum(m^2) / sum(m) over the sampled pages (Kish, Survey
- * Sampling, 1965), which is 1 when no page repeats.
+ * the others. A page that is touched m times counts m times, or not at all: the variance of a total
+ * is the sum of m^2 over all pages, times 1/ratio - 1 (Horvitz and Thompson 1952), which is itself
+ * estimated from the sample. That sum goes with every number of touches; the design effect (Kish,
+ * Survey Sampling, 1965) is its ratio to the number, 1 where no page repeats.
+ *
+ * A page's touch number n adds 2n - 1 to the sum, so that n touches make n^2. What becomes of a
+ * touch takes its part along. For a share of touches that makes the variance too great rather than
+ * too small, if what became of a page's touches differs, and right if it does not.
  *
  * Intervals are 95 % score intervals (Wilson 1927): they stay sound for small numbers, where value
  * +- 1.96 standard errors would not.
@@ -15,16 +20,20 @@
 
 #include "pagestay/core/report.h"
 
-struct estimate_sample {
-	double ratio;         /* 1: every page is tracked, and every figure is exact */
-	double design_effect; /* at least 1 */
+/* A number of touches, all or an estimate of all: what was sampled, divided by the ratio. */
+struct sampled {
+	int64_t pages;
+	double squares; /* the sum; equal to `pages` where no page repeats */
 };
 
-/* A number of pages: `value` is the estimate, what was sampled divided by the ratio. */
-struct report_pages estimate_pages(uint64_t value, const struct estimate_sample *sample);
+void sampled_add(struct sampled *sum, struct sampled more);
+struct sampled sampled_minus(struct sampled left, struct sampled right);
 
-/* The share `kept` of `touched`, both estimates. All three are NAN if `touched` is 0. */
-void estimate_share(uint64_t kept, uint64_t touched, const struct estimate_sample *sample,
-	double *ret_share, double *ret_low, double *ret_high);
+/* `ratio` 1: every page is tracked, and every figure is exact. Negative numbers are 0. */
+struct report_pages estimate_pages(struct sampled pages, double ratio);
+
+/* The share `kept` of `touched`. All three are NAN if that is 0. */
+void estimate_share(struct sampled kept, struct sampled touched, double ratio, double *ret_share,
+	double *ret_low, double *ret_high);
 
 #endif

@@ -24,16 +24,16 @@ struct retention_options {
 	size_t max_pages;  /* tracked at once: beyond, the level rises */
 	size_t max_routes; /* with numbers of their own: beyond, the least become `other` */
 	/* What events may still cost, about a nanosecond each; shared by all that an owner has, who
-	 * renews it with each interval. Events beyond are passed over: only forged ones are. NULL: no
-	 * bound. */
+	 * renews it with each interval. Events beyond are passed over: only forged ones are. NULL:
+	 * no bound. */
 	uint64_t *steps;
 };
 
 /* What one or several holders add up to. */
 struct tally {
-	uint64_t touched;  /* in the interval */
-	uint64_t resident; /* as of now, without freed */
-	uint64_t freed;    /* resident, but given back lazily */
+	struct sampled touched; /* in the interval */
+	uint64_t resident;      /* as of now, without freed */
+	uint64_t freed;         /* resident, but given back lazily */
 	uint64_t swapped;
 	int64_t growth;    /* change of what is resident, freed or not, over the interval */
 	uint64_t requests; /* since the beginning */
