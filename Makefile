@@ -52,8 +52,8 @@ WORKLOADS := $(patsubst tests/workloads/%.c,$(B)/tests/workloads/%,$(wildcard te
 UNIT      := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 LIVE_OBJS := $(patsubst tests/live/%.c,$(B)/tests/live.d/%.o,$(wildcard tests/live/*.c))
 
-.PHONY: all demo check check-unit check-cli check-live check-filters check-servers check-kernels check-sanitize \
-        bench lint format install uninstall install-deps clean programs
+.PHONY: all demo check check-unit check-cli check-live check-filters check-servers check-growth \
+        check-kernels check-sanitize bench lint format install uninstall install-deps clean programs
 
 all: $(B)/pagestay
 programs: all $(TOOLS) $(WORKLOADS) $(UNIT) $(if $(LIVE_OBJS),$(B)/tests/live)
@@ -124,7 +124,7 @@ demo:
 
 check: install-deps
 	$(Q)$(MAKE) --no-print-directory -k check-unit check-cli check-sanitize check-live \
-		check-filters check-servers
+		check-filters check-servers check-growth
 
 check-unit: programs
 	$(Q)tools/run-tests $(UNIT)
@@ -140,6 +140,9 @@ check-filters: programs
 
 check-servers: programs
 	$(Q)tests/servers
+
+check-growth: programs
+	$(Q)tests/growth
 
 check-kernels: programs
 	$(Q)tools/check-kernels
