@@ -220,10 +220,8 @@ static void slot_append(struct curve *curve, struct curve_slot slot)
 		slot = merged;
 		last = --curve->count ? last - 1 : NULL;
 	}
-	if (last && slot.from_ns <= last->until_ns) {
-		last->from_ns = slot.from_ns < last->from_ns ? slot.from_ns : last->from_ns;
-		slot.from_ns = last->until_ns + 1;
-	}
+	if (last && slot.from_ns < last->from_ns)
+		last->from_ns = slot.from_ns;
 	curve->slots[curve->count++] = slot;
 }
 

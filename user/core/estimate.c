@@ -5,8 +5,8 @@
 #include <math.h>
 
 /*
- * 1.96 would do if variances were known. They are estimated, of skewed sums: with 1.96 between 93
- * and 95 % of the intervals of replayed histories held the truth, with this more than 95.
+ * 1.96 would do if variances were known. They are estimated, of skewed sums: with 1.96, between 92
+ * and 95 % of the intervals of replayed histories held the truth; with this, 96 and more.
  */
 #define Z    2.17
 #define MOST 9e18 /* pages: what fits everywhere */
@@ -35,26 +35,35 @@ static double design_effect(struct sampled pages)
 }
 
 /*
- * All N pages that make sampled = N * ratio plausible: (sampled - N ratio)^2 <= Z^2 N ratio
- * (1 - ratio), solved for N, in clusters of as many pages as the design effect says.
+ * A bound of N, the pages that make a number of sampled clusters plausible:
+ * (clusters - N ratio)^2 <= Z^2 N ratio (1 - ratio), solved for N ratio.
+ */
+static double score_bound(double clusters, double ratio, int sign)
+{
+	double spread = Z * Z * (1 - ratio);
+
+	return clusters + spread / 2 + sign * sqrt(spread * (spread / 4 + clusters));
+}
+
+/*
+ * In clusters of as many pages as the design effect says. The lower bound is of half a cluster
+ * less: numbers are whole, and where one page was seen there may be no other.
  */
 struct report_pages estimate_pages(struct sampled pages, double ratio)
 {
 	uint64_t value = pages.pages > 0 ? pages.pages : 0;
 	double effect = design_effect(pages);
 	double clusters = (double)value * ratio / effect;
-	double spread = Z * Z * (1 - ratio);
-	double centre = clusters + spread / 2;
-	double half = sqrt(spread * (spread / 4 + clusters));
-	double scale = effect / ratio;
+	double low = score_bound(fmax(clusters - 0.5, 0), ratio, -1) * effect / ratio;
+	double high = score_bound(clusters, ratio, 1) * effect / ratio;
 
 	if (ratio >= 1)
 		return (struct report_pages){value, value, value};
 	return (struct report_pages){
 		.value = value,
 		/* What was sampled is there. */
-		.low = whole(fmax(ceil((centre - half) * scale), (double)value * ratio)),
-		.high = whole(fmax((centre + half) * scale, (double)value)),
+		.low = whole(fmax(ceil(low), (double)value * ratio)),
+		.high = whole(fmax(high, (double)value)),
 	};
 }
 

@@ -82,7 +82,6 @@ struct window {
 	struct window *leader;
 	struct counts counts;
 	struct deaths *deaths; /* while it may end yet, else NULL */
-	struct sampled died;   /* before its end, and not in there */
 	uint64_t first_ns;     /* of its pages' touches */
 	uint64_t end_ns;       /* 0: not over */
 	uint64_t slot_ns;      /* names it in its holder's curve */
@@ -234,13 +233,11 @@ static void deaths_add(struct deaths *deaths, uint64_t at_ns, struct sampled pag
 	deaths->at[deaths->count++] = (struct death){at_ns, pages};
 }
 
-/* Pages went while the window was open. Where times are not kept it was before the end. */
+/* Pages went before the window's end. If it will never end, nobody asks when. */
 static void window_lose(struct window *window, uint64_t at_ns, struct sampled pages)
 {
 	if (window->deaths)
 		deaths_add(window->deaths, at_ns, pages);
-	else
-		sampled_add(&window->died, pages);
 }
 
 /* What was lost of a window that is adopted is its leader's. */
@@ -248,10 +245,8 @@ static void deaths_hand_over(struct window *leader, struct window *window)
 {
 	for (size_t i = 0; window->deaths && i < window->deaths->count; i++)
 		window_lose(leader, window->deaths->at[i].at_ns, window->deaths->at[i].pages);
-	sampled_add(&leader->died, window->died);
 	free(window->deaths);
 	window->deaths = NULL;
-	window->died = (struct sampled){};
 }
 
 static bool windows_grow(struct retention *retention)
@@ -281,7 +276,6 @@ static int window_enter_curve(struct window *window, struct holder *holder)
 	struct sampled touched = counts_now(&window->counts);
 	int error;
 
-	sampled_add(&touched, window->died);
 	for (size_t i = 0; window->deaths && i < window->deaths->count; i++)
 		sampled_add(&touched, window->deaths->at[i].pages);
 	error = curve_add(&holder->curve, window->end_ns, touched, &window->slot_ns);
@@ -289,7 +283,6 @@ static int window_enter_curve(struct window *window, struct holder *holder)
 		return error;
 	curve_set_aside(
 		&holder->curve, window->slot_ns, window->counts.swapped, window->counts.freed);
-	curve_die(&holder->curve, window->slot_ns, window->end_ns, 0, window->died);
 	for (size_t i = 0; window->deaths && i < window->deaths->count; i++)
 		curve_die(&holder->curve, window->slot_ns, window->end_ns,
 			window->deaths->at[i].at_ns, window->deaths->at[i].pages);
@@ -858,7 +851,7 @@ static int range_moved(struct retention *retention, const struct ps_page *event)
 	if (retention->level)
 		move_note(retention, event->to, event->to + event->pages);
 	for (uint64_t at = range.from; !error && (page = walk(retention, &at, range.to)); at++)
-		if (page->state != PAGE_GONE && steps_take(retention, 3 * PAGE_STEPS))
+		if (page->state != PAGE_GONE && steps_take(retention, 3ull * PAGE_STEPS))
 			error = page_move(retention, at, event->to + (at - range.from));
 	return error;
 }
