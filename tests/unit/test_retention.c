@@ -981,6 +981,26 @@ static void routes_beyond_the_cap_become_other_and_keep_their_sums(void **state)
 	*state = retention;
 }
 
+static void folding_a_route_does_not_look_like_growth(void **state)
+{
+	struct retention *retention = new_retention(MANY, 8);
+
+	pass_finds_nothing(retention, 1);
+	for (uint64_t i = 1; i <= 8; i++) {
+		touch(retention, i, PAGE + 100 * i, 10, 1000);
+		end_request_of(retention, 1, i, i, 1000);
+	}
+	next_interval(retention, 2000);
+	assert_int_equal(process_tally(retention).growth, 0);
+	assert_int_equal(retention_route(retention, 9, "GET /9", 1), 0);
+	assert_int_equal(tally_named(retention, "GET /9").growth, 0);
+	assert_int_equal(process_tally(retention).growth, 0);
+	drop(retention, PAGE, 10000, 2100);
+	assert_int_equal(process_tally(retention).growth, -80);
+	retention_free(*state);
+	*state = retention;
+}
+
 static void routes_that_keep_the_most_are_not_folded(void **state)
 {
 	struct retention *retention = new_retention(MANY, 8);
@@ -1992,6 +2012,8 @@ int main(void)
 			windows_that_never_end_are_bounded_and_keep_their_sums, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			routes_beyond_the_cap_become_other_and_keep_their_sums, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			folding_a_route_does_not_look_like_growth, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			routes_that_keep_the_most_are_not_folded, setup, teardown),
 		cmocka_unit_test_setup_teardown(
