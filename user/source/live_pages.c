@@ -12,9 +12,7 @@
 #define PASS_PART 4     /* passes take at most this part of the interval */
 #define BURST     10000 /* page records of a process from one look at the ring to the next */
 #define MAX_LEVEL 24
-#define MAX_HELD                                                                                   \
-	65536 /* page records that wait for the next interval; beyond, they do not wait            \
-	       */
+#define MAX_HELD  65536 /* page records that wait; beyond, they do not */
 
 static void level_set(struct live *live, struct seen_process *process, uint32_t level)
 {
