@@ -2,7 +2,8 @@
 /*
  * The tracked pages of one process: what is known of each, by page number, in order.
  *
- * Some 30 bytes a page, and what its window takes. Page numbers may be any; a number is an address divided by the page size.
+ * Some 30 bytes a page, and what its window takes. Page numbers may be any; a number is an address
+ * divided by the page size.
  */
 #ifndef PAGESTAY_CORE_PAGESET_H
 #define PAGESTAY_CORE_PAGESET_H
