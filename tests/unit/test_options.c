@@ -110,7 +110,7 @@ static void no_words_watch_every_server(void **state)
 	assert_int_equal(options->top, 10);
 	assert_int_equal(options->max_processes, 8192);
 	assert_int_equal(options->max_routes, 8192);
-	assert_int_equal(options->max_pages, 262144);
+	assert_int_equal(options->max_pages, 327680);
 	assert_int_equal(options->sample_level, 0);
 	assert_int_equal(options->ring_bytes, 0); /* each ring's own default */
 	assert_true(options->interval_s == 10.0);

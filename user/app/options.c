@@ -39,7 +39,7 @@ const char options_help[] =
 	"Bounds (what does not fit is counted as lost):\n"
 	"      --max-processes N  processes counted at once (default 8192)\n"
 	"      --max-routes N     routes counted at once (default 8192); more: `other`\n"
-	"      --max-pages N      pages tracked of one process (default 262144); more:\n"
+	"      --max-pages N      pages tracked of one process (default 327680); more:\n"
 	"                         one in 2, 4, 8, ... is tracked, and pages are estimates\n"
 	"      --sample-level N   begin with one page in 2^N (default 0: every page)\n"
 	"      --ring-bytes N     room for records of processes (default 262144) and of\n"
@@ -335,7 +335,7 @@ int options_init(struct options *options, int argc, char **argv, struct diag *di
 		.top = DEFAULT_TOP,
 		.max_processes = 8192,
 		.max_routes = 8192,
-		.max_pages = 262144,
+		.max_pages = 327680,
 		.interval_s = DEFAULT_INTERVAL,
 	};
 	take_command(options, &argc, &argv);
