@@ -55,7 +55,7 @@ static char *render(
 		.top = 10,
 		.max_processes = 8192,
 		.max_routes = 8192,
-		.max_pages = 262144};
+		.max_pages = 327680};
 	struct rendering rendering = {};
 	char *bytes = NULL;
 	size_t length = 0;
