@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "pagestay/edge/event.h"
+#include "pagestay/edge/heap.h"
 
 #define REPORT_UNKNOWN       UINT64_MAX
 #define REPORT_DELTA_UNKNOWN INT64_MIN
@@ -88,6 +89,8 @@ struct report_growth {
 	uint64_t error_bytes;      /* how much of it sampling and the kernel's counters allow */
 };
 
+struct history;
+
 struct report_process {
 	struct ps_proc_key key;
 	const char *comm; /* any bytes, terminated */
@@ -106,6 +109,10 @@ struct report_process {
 	struct report_growth growth;
 	double sample_ratio; /* of pages; NAN: no page is tracked */
 	uint64_t page_bytes; /* the size of a base page */
+	uint64_t cpu_ns;     /* user and system time, of the interval */
+	const struct allocators *allocators; /* NULL: not looked at, or not yet settled */
+	const struct heap *heap; /* of the interval's last x-ray; NULL: there was none */
+	const struct history *history; /* of all intervals up to and including this one */
 };
 
 struct report {
