@@ -102,7 +102,7 @@ static void no_words_watch_every_server(void **state)
 	assert_int_equal(options->pid_count, 0);
 	assert_int_equal(options->port_count, 0);
 	assert_false(options->by_comm);
-	assert_false(options->json);
+	assert_int_equal(options->output, OUTPUT_TEXT);
 	assert_true(options->requests);
 	assert_false(options->pages);
 	assert_false(options->routes);
@@ -138,7 +138,7 @@ static void interval_and_count_follow_the_options(void **state)
 	assert_int_equal(line.options.count, 3);
 	assert_true(accept("2 --json 7 -v")->interval_s == 2.0);
 	assert_int_equal(line.options.count, 7);
-	assert_true(line.options.json);
+	assert_int_equal(line.options.output, OUTPUT_JSON);
 	assert_true(line.options.verbose);
 	assert_true(accept("record 1 -o f 2")->interval_s == 1.0);
 	assert_int_equal(line.options.count, 2);
@@ -168,11 +168,11 @@ static void processes_are_chosen_by_pid_name_and_port(void **state)
 
 static void formats_and_details_are_understood(void **state)
 {
-	assert_true(accept("-o json")->json);
-	assert_false(accept("--output text")->json);
-	assert_true(accept("--json")->json);
-	assert_true(accept("replay f --json")->json);
-	assert_true(accept("doctor --json")->json);
+	assert_int_equal(accept("-o json")->output, OUTPUT_JSON);
+	assert_int_equal(accept("--output text")->output, OUTPUT_TEXT);
+	assert_int_equal(accept("--json")->output, OUTPUT_JSON);
+	assert_int_equal(accept("replay f --json")->output, OUTPUT_JSON);
+	assert_int_equal(accept("doctor --json")->output, OUTPUT_JSON);
 	assert_false(accept("--detail ledger")->requests);
 	assert_true(accept("--detail requests --routes")->routes);
 	assert_true(accept("--detail ledger --detail requests --routes")->routes);

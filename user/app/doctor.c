@@ -188,7 +188,7 @@ enum exit_code doctor(const struct options *options)
 		findings.code = error == -EPERM    ? EXIT_PRIVILEGE
 				: error == -ENOSYS ? EXIT_KERNEL
 						   : EXIT_RUNTIME;
-	if (!options->json) {
+	if (options->output != OUTPUT_JSON) {
 		print_text(&findings);
 	} else if (print_json(&findings)) {
 		(void)fprintf(stderr, "pagestay: out of memory\n");

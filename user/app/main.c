@@ -39,6 +39,12 @@ static enum exit_code dispatch(const struct options *options)
 		return run_replay(options);
 	case COMMAND_DOCTOR:
 		return doctor(options);
+	case COMMAND_XRAY:
+		return run_xray(options);
+	case COMMAND_DIAGNOSE:
+		return run_diagnose(options);
+	case COMMAND_COMPARE:
+		return run_compare(options);
 	case COMMAND_VERSION:
 		(void)puts("pagestay " PAGESTAY_VERSION);
 		return EXIT_OK;

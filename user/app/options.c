@@ -16,6 +16,8 @@
 #define INTERVAL_MAX_S   86400.0
 #define DEFAULT_INTERVAL 10.0
 #define DEFAULT_TOP      10
+#define DEFAULT_FOR_S    30.0
+#define DURATION_MIN_S   1.0
 
 const char options_help[] =
 	"pagestay: which requests leave pages behind\n"
@@ -23,6 +25,11 @@ const char options_help[] =
 	"  pagestay [watch] [INTERVAL [COUNT]]  reports every INTERVAL (default: 10 s)\n"
 	"  pagestay record -o FILE [INTERVAL [COUNT]]  the same events into a recording\n"
 	"  pagestay replay FILE                 the reports of a recording, without root\n"
+	"  pagestay diagnose PID                why its memory grows or stays, and what helps\n"
+	"  pagestay xray PID                    its heap: live, held free, pins, what a trim\n"
+	"                                       would return\n"
+	"  pagestay compare A B                 two recordings, or two pids, side by side;\n"
+	"                                       FILE:PID or FILE:COMM names one process\n"
 	"  pagestay doctor                      what kernel and privileges allow here\n"
 	"\n"
 	"Whom to watch (watch, record; default: every server):\n"
@@ -31,11 +38,15 @@ const char options_help[] =
 	"      --port N           servers on this TCP port, and nothing else they do;\n"
 	"                         may be repeated\n"
 	"What to show:\n"
-	"  -o, --output text|json, --json       text for people, or a JSON object a line\n"
+	"  -o, --output text|json, --json       text for people, or a JSON object a line;\n"
+	"                         compare: markdown too\n"
 	"      --detail ledger|requests|pages   how much to trace (default: requests;\n"
 	"                         with -p: pages, which requests leave pages behind)\n"
 	"      --routes           requests by method and path (plain HTTP/1.x)\n"
 	"      --top N            rows in text, routes a process (default 10; 0: all)\n"
+	"      --xray             x-ray each process's heap at every interval\n"
+	"      --for TIME         how long diagnose and compare watch (default 30s)\n"
+	"      --marks time|requests  at which compare shows memory (default time)\n"
 	"Bounds (what does not fit is counted as lost):\n"
 	"      --max-processes N  processes counted at once (default 8192)\n"
 	"      --max-routes N     routes counted at once (default 8192); more: `other`\n"
@@ -58,6 +69,9 @@ enum {
 	OPTION_DETAIL,
 	OPTION_ROUTES,
 	OPTION_TOP,
+	OPTION_XRAY,
+	OPTION_FOR,
+	OPTION_MARKS,
 	OPTION_MAX_PROCESSES,
 	OPTION_MAX_ROUTES,
 	OPTION_MAX_PAGES,
@@ -75,6 +89,9 @@ static const struct option long_options[] = {
 	{"detail", required_argument, NULL, OPTION_DETAIL},
 	{"routes", no_argument, NULL, OPTION_ROUTES},
 	{"top", required_argument, NULL, OPTION_TOP},
+	{"xray", no_argument, NULL, OPTION_XRAY},
+	{"for", required_argument, NULL, OPTION_FOR},
+	{"marks", required_argument, NULL, OPTION_MARKS},
 	{"max-processes", required_argument, NULL, OPTION_MAX_PROCESSES},
 	{"max-routes", required_argument, NULL, OPTION_MAX_ROUTES},
 	{"max-pages", required_argument, NULL, OPTION_MAX_PAGES},
@@ -93,6 +110,9 @@ static const struct {
 	{"watch", COMMAND_WATCH},
 	{"record", COMMAND_RECORD},
 	{"replay", COMMAND_REPLAY},
+	{"xray", COMMAND_XRAY},
+	{"diagnose", COMMAND_DIAGNOSE},
+	{"compare", COMMAND_COMPARE},
 	{"doctor", COMMAND_DOCTOR},
 };
 
@@ -178,50 +198,108 @@ static int set_detail(struct options *options, const char *word, struct diag *di
 	return 0;
 }
 
-/* For watch and replay a format, for record a file. */
+/* For record a file, else a format. */
 static int set_output(struct options *options, const char *word, struct diag *diag)
 {
 	if (options->command == COMMAND_RECORD) {
 		options->file = word;
 		return 0;
 	}
-	options->json = strcmp(word, "json") == 0;
-	if (!options->json && strcmp(word, "text") != 0)
-		return diag_set(diag, -EINVAL, "output '%s' is not text or json", word);
+	if (strcmp(word, "text") == 0)
+		options->output = OUTPUT_TEXT;
+	else if (strcmp(word, "json") == 0)
+		options->output = OUTPUT_JSON;
+	else if (strcmp(word, "markdown") == 0 && options->command == COMMAND_COMPARE)
+		options->output = OUTPUT_MARKDOWN;
+	else
+		return diag_set(diag, -EINVAL, "output '%s' is not text%s or json", word,
+			options->command == COMMAND_COMPARE ? ", markdown" : "");
 	return 0;
 }
 
+static int set_marks(struct options *options, const char *word, struct diag *diag)
+{
+	options->marks_by_requests = strcmp(word, "requests") == 0;
+	if (!options->marks_by_requests && strcmp(word, "time") != 0)
+		return diag_set(diag, -EINVAL, "marks '%s' are not time or requests", word);
+	return 0;
+}
+
+/* A number of seconds, or with a unit: 90, 90s, 1.5m, 1h. */
+static int set_duration(struct options *options, const char *word, struct diag *diag)
+{
+	static const struct {
+		const char *name;
+		double seconds;
+	} units[] = {{"", 1}, {"s", 1}, {"m", 60}, {"h", 3600}};
+	char *end;
+	double number = strtod(word, &end);
+
+	for (size_t i = 0; end != word && i < sizeof(units) / sizeof(units[0]); i++) {
+		double seconds = number * units[i].seconds;
+
+		if (strcmp(end, units[i].name) == 0 && seconds >= DURATION_MIN_S &&
+			seconds <= INTERVAL_MAX_S) {
+			options->for_s = seconds;
+			return 0;
+		}
+	}
+	return diag_set(diag, -EINVAL, "duration '%s' is not %.0fs to 24h", word, DURATION_MIN_S);
+}
+
+#define OF(command) (1u << (command))
+#define OF_LIVE     (OF(COMMAND_WATCH) | OF(COMMAND_RECORD))
+#define OF_RUNS     (OF_LIVE | OF(COMMAND_DIAGNOSE) | OF(COMMAND_COMPARE))
+#define OF_REPORTS  (OF(COMMAND_WATCH) | OF(COMMAND_REPLAY))
+#define OF_OBJECTS  (OF_REPORTS | OF(COMMAND_XRAY) | OF(COMMAND_DIAGNOSE) | OF(COMMAND_COMPARE))
+
 /* An option that a command has no use for is a mistake, not something to pass over. */
+static const struct {
+	int option;
+	unsigned commands;
+} uses[] = {
+	{'p', OF_LIVE},
+	{'o', OF_OBJECTS | OF(COMMAND_RECORD)},
+	{'v', OF_RUNS | OF(COMMAND_DOCTOR)},
+	{OPTION_COMM, OF_LIVE},
+	{OPTION_PORT, OF_LIVE},
+	{OPTION_JSON, OF_OBJECTS | OF(COMMAND_DOCTOR)},
+	{OPTION_DETAIL, OF_LIVE},
+	{OPTION_ROUTES, OF_LIVE},
+	{OPTION_TOP, OF_REPORTS},
+	{OPTION_XRAY, OF_LIVE},
+	{OPTION_FOR, OF(COMMAND_DIAGNOSE) | OF(COMMAND_COMPARE)},
+	{OPTION_MARKS, OF(COMMAND_COMPARE)},
+	{OPTION_MAX_PROCESSES, OF_LIVE},
+	{OPTION_MAX_ROUTES, OF_RUNS},
+	{OPTION_MAX_PAGES, OF_RUNS},
+	{OPTION_SAMPLE_LEVEL, OF_RUNS},
+	{OPTION_RING_BYTES, OF_RUNS},
+};
+
+static const char *option_name(int option)
+{
+	for (const struct option *known = long_options; known->name; known++)
+		if (known->val == option)
+			return known->name;
+	return "?";
+}
+
+static int refuse_use(const struct options *options, int option, struct diag *diag)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (commands[i].command == options->command)
+			return diag_set(diag, -EINVAL, "--%s is not for %s", option_name(option),
+				commands[i].name);
+	return -EINVAL;
+}
+
 static int check_use(const struct options *options, int option, struct diag *diag)
 {
-	static const char live_only[] =
-		"-p, --comm, --port, --detail, --routes, --sample-level and --max-* are for "
-		"watch and record";
-	bool live = options->command == COMMAND_WATCH || options->command == COMMAND_RECORD;
-
-	switch (option) {
-	case 'h':
-	case OPTION_VERSION:
-		return 0;
-	case 'v':
-		return options->command == COMMAND_REPLAY
-			       ? diag_set(diag, -EINVAL, "--verbose is not for replay")
-			       : 0;
-	case 'o':
-		return options->command == COMMAND_DOCTOR
-			       ? diag_set(diag, -EINVAL, "-o is not for doctor; --json is")
-			       : 0;
-	case OPTION_JSON:
-		return options->command == COMMAND_RECORD
-			       ? diag_set(diag, -EINVAL, "--json is not for record")
-			       : 0;
-	case OPTION_TOP:
-		return options->command == COMMAND_WATCH || options->command == COMMAND_REPLAY
-			       ? 0
-			       : diag_set(diag, -EINVAL, "--top is for watch and replay");
-	default:
-		return live ? 0 : diag_set(diag, -EINVAL, "%s", live_only);
-	}
+	for (size_t i = 0; i < sizeof(uses) / sizeof(uses[0]); i++)
+		if (uses[i].option == option && !(uses[i].commands & OF(options->command)))
+			return refuse_use(options, option, diag);
+	return 0;
 }
 
 static int set_option(struct options *options, int option, const char *word, struct diag *diag)
@@ -245,8 +323,15 @@ static int set_option(struct options *options, int option, const char *word, str
 	case OPTION_PORT:
 		return add_port(options, word, diag);
 	case OPTION_JSON:
-		options->json = true;
+		options->output = OUTPUT_JSON;
 		return 0;
+	case OPTION_XRAY:
+		options->xray = true;
+		return 0;
+	case OPTION_FOR:
+		return set_duration(options, word, diag);
+	case OPTION_MARKS:
+		return set_marks(options, word, diag);
 	case OPTION_DETAIL:
 		return set_detail(options, word, diag);
 	case OPTION_ROUTES:
@@ -270,26 +355,51 @@ static int set_option(struct options *options, int option, const char *word, str
 	}
 }
 
-/* What remains after the options: for replay a file, else INTERVAL and COUNT. */
-static int parse_operands(struct options *options, int count, char **words, struct diag *diag)
+/* INTERVAL and COUNT, neither of which is needed. */
+static int parse_times(struct options *options, int count, char **words, struct diag *diag)
 {
-	int most = options->command == COMMAND_DOCTOR   ? 0
-		   : options->command == COMMAND_REPLAY ? 1
-							: 2;
-
-	if (count > most)
-		return diag_set(diag, -EINVAL, "'%s' is one word too many", words[most]);
-	if (options->command == COMMAND_REPLAY) {
-		if (!count)
-			return diag_set(diag, -EINVAL, "replay needs a file");
-		options->file = words[0];
-		return 0;
-	}
 	if (count > 0 && parse_interval(words[0], &options->interval_s, diag))
 		return -EINVAL;
 	if (count > 1)
 		return parse_number("count", words[1], 1, UINT32_MAX, &options->count, diag);
 	return 0;
+}
+
+/* What remains after the options. */
+static int parse_operands(struct options *options, int count, char **words, struct diag *diag)
+{
+	static const struct {
+		int least, most;
+		const char *missing;
+	} operands[] = {
+		[COMMAND_WATCH] = {0, 2, ""},
+		[COMMAND_RECORD] = {0, 2, ""},
+		[COMMAND_REPLAY] = {1, 1, "replay needs a file"},
+		[COMMAND_DOCTOR] = {0, 0, ""},
+		[COMMAND_XRAY] = {1, 1, "xray needs a pid"},
+		[COMMAND_DIAGNOSE] = {1, 1, "diagnose needs a pid"},
+		[COMMAND_COMPARE] = {2, 2, "compare needs two recordings, or two pids"},
+	};
+	int most = operands[options->command].most;
+
+	if (count > most)
+		return diag_set(diag, -EINVAL, "'%s' is one word too many", words[most]);
+	if (count < operands[options->command].least)
+		return diag_set(diag, -EINVAL, "%s", operands[options->command].missing);
+	switch (options->command) {
+	case COMMAND_REPLAY:
+		options->file = words[0];
+		return 0;
+	case COMMAND_XRAY:
+	case COMMAND_DIAGNOSE:
+		return add_pid(options, words[0], diag);
+	case COMMAND_COMPARE:
+		options->sides[0] = words[0];
+		options->sides[1] = words[1];
+		return 0;
+	default:
+		return parse_times(options, count, words, diag);
+	}
 }
 
 static int check_combination(const struct options *options, struct diag *diag)
@@ -337,6 +447,7 @@ int options_init(struct options *options, int argc, char **argv, struct diag *di
 		.max_routes = 8192,
 		.max_pages = 327680,
 		.interval_s = DEFAULT_INTERVAL,
+		.for_s = DEFAULT_FOR_S,
 	};
 	take_command(options, &argc, &argv);
 	opterr = 0;

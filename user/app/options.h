@@ -28,9 +28,14 @@ enum command {
 	COMMAND_RECORD,
 	COMMAND_REPLAY,
 	COMMAND_DOCTOR,
+	COMMAND_XRAY,
+	COMMAND_DIAGNOSE,
+	COMMAND_COMPARE,
 	COMMAND_HELP,
 	COMMAND_VERSION,
 };
+
+enum output { OUTPUT_TEXT, OUTPUT_JSON, OUTPUT_MARKDOWN };
 
 struct options {
 	enum command command;
@@ -39,18 +44,22 @@ struct options {
 	uint16_t ports[PS_MAX_PORTS];
 	unsigned port_count;
 	bool by_comm;
-	regex_t comm; /* if by_comm */
-	bool json;
-	bool requests; /* --detail requests or pages, not ledger */
-	bool pages;    /* --detail pages */
-	bool detail;   /* given; else -p decides */
+	regex_t comm;       /* if by_comm */
+	enum output output; /* markdown: of compare only */
+	bool requests;      /* --detail requests or pages, not ledger */
+	bool pages;         /* --detail pages */
+	bool detail;        /* given; else -p decides */
 	bool routes;
+	bool xray; /* at every interval */
 	bool verbose;
 	unsigned top;
 	unsigned max_processes, max_routes, max_pages;
-	unsigned ring_bytes;   /* 0: the defaults */
-	unsigned sample_level; /* one page in 2^level */
-	const char *file;      /* of record and replay */
+	unsigned ring_bytes;    /* 0: the defaults */
+	unsigned sample_level;  /* one page in 2^level */
+	const char *file;       /* of record and replay */
+	const char *sides[2];   /* of compare: a pid, FILE, FILE:PID or FILE:COMM */
+	bool marks_by_requests; /* of compare; else by time */
+	double for_s;           /* how long diagnose and compare watch */
 	double interval_s;
 	unsigned count; /* 0: until a signal */
 };

@@ -99,7 +99,7 @@ static int open_output(struct pump *pump, const struct options *options, const c
 		.max_pages = options->max_pages,
 	};
 
-	pump->sink = options->json ? sink_json_new(&sink) : sink_text_new(&sink);
+	pump->sink = options->output == OUTPUT_JSON ? sink_json_new(&sink) : sink_text_new(&sink);
 	return pump->sink ? track_new(&track, &pump->track) : -ENOMEM;
 }
 

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The command xray. */
+#include "run.h"
+
+enum exit_code run_xray(const struct options *options)
+{
+	return EXIT_RUNTIME;
+}
