@@ -19,8 +19,8 @@
 #include <time.h>
 
 #include "pagestay/base/cleanup.h"
+#include "pagestay/edge/maps.h"
 
-#define MAPS_BYTES    16384 /* of a line that is longer, and so its path, the rest is passed over */
 #define REGIONS       1024
 #define ENTRIES       16384
 #define STEP_BYTES    (64ull << 20)
@@ -81,17 +81,7 @@ struct residency {
 		struct scan_region regions[REGIONS];
 		uint64_t entries[ENTRIES];
 	};
-	char maps[MAPS_BYTES + 1];
-};
-
-/* A line of maps, in pages. */
-struct mapping {
-	uint64_t start;
-	uint64_t end;
-	char protection[5];
-	uint64_t device;
-	uint64_t inode;
-	const char *name; /* in the buffer: until the next line is read */
+	struct maps_reader maps;
 };
 
 /* What is looked up: pages [page, end) of one mapping, by and by. */
@@ -110,12 +100,6 @@ struct walk {
 	void *context;
 	uint64_t deadline_ns;
 	bool stepped;
-
-	/* What was read of maps and not yet taken. */
-	size_t maps_taken;
-	size_t maps_filled;
-	bool maps_ended;
-	bool maps_cut; /* what follows is the rest of a line already taken */
 
 	/* The device last looked at for hugetlbfs. */
 	uint64_t device;
@@ -158,127 +142,11 @@ static int run_add(struct walk *walk, uint64_t page, uint64_t pages, bool swappe
 }
 
 /*
- * maps.
+ * Mappings.
  */
 
-/* The number at *cursor in `base`, ended by `end`; moves past that. */
-static int parse_number(char **cursor, int base, char end, uint64_t *ret_value)
-{
-	uint64_t value;
-	char *after;
-
-	if (**cursor == '-' || **cursor == '+' || **cursor == ' ')
-		return -EINVAL;
-	errno = 0;
-	value = strtoull(*cursor, &after, base);
-	if (errno || after == *cursor || *after != end)
-		return -EINVAL;
-	*cursor = after + 1;
-	*ret_value = value;
-	return 0;
-}
-
-/* `START-END PERM OFFSET MAJOR:MINOR INODE   NAME`. */
-static int parse_mapping(char *line, uint64_t page_bytes, struct mapping *ret_mapping)
-{
-	struct mapping mapping = {};
-	uint64_t start, end, offset, major, minor;
-	char *cursor = line;
-
-	if (parse_number(&cursor, 16, '-', &start) || parse_number(&cursor, 16, ' ', &end))
-		return -EINVAL;
-	if (start >= end || start % page_bytes || end % page_bytes)
-		return -EINVAL;
-	if (strnlen(cursor, 5) != 5 || cursor[4] != ' ')
-		return -EINVAL;
-	memcpy(mapping.protection, cursor, 4);
-	cursor += 5;
-	if (parse_number(&cursor, 16, ' ', &offset) || parse_number(&cursor, 16, ':', &major) ||
-		parse_number(&cursor, 16, ' ', &minor))
-		return -EINVAL;
-	/* Nothing need follow the inode. */
-	mapping.inode = strtoull(cursor, &cursor, 10);
-	mapping.name = cursor + strspn(cursor, " ");
-	mapping.device = major << 32 | minor;
-	mapping.start = start / page_bytes;
-	mapping.end = end / page_bytes;
-	*ret_mapping = mapping;
-	return 0;
-}
-
-/* Moves what is left of the buffer to its front and reads more after it. */
-static int maps_fill(struct walk *walk)
-{
-	char *buffer = walk->residency->maps;
-	ssize_t got;
-
-	memmove(buffer, buffer + walk->maps_taken, walk->maps_filled - walk->maps_taken);
-	walk->maps_filled -= walk->maps_taken;
-	walk->maps_taken = 0;
-	do {
-		got = read(
-			walk->maps_fd, buffer + walk->maps_filled, MAPS_BYTES - walk->maps_filled);
-	} while (got < 0 && errno == EINTR);
-	if (got < 0)
-		return -errno;
-	walk->maps_filled += got;
-	walk->maps_ended = got == 0;
-	return 0;
-}
-
-/* A line, or a whole buffer of one, if that much was read; ended by a zero. */
-static char *maps_take(struct walk *walk)
-{
-	char *line = walk->residency->maps + walk->maps_taken;
-	const size_t left = walk->maps_filled - walk->maps_taken;
-	const char *end = memchr(line, '\n', left);
-	const size_t length = end ? (size_t)(end - line) : left;
-
-	if (!end && left < MAPS_BYTES)
-		return NULL;
-	line[length] = '\0';
-	walk->maps_taken += end ? length + 1 : length;
-	walk->maps_cut = !end;
-	return line;
-}
-
-/* The next line, or as much of it as fits: a path may be of any length. NULL at the end. */
-static int maps_line(struct walk *walk, char **ret_line)
-{
-	for (;;) {
-		const bool rest = walk->maps_cut;
-		char *line = maps_take(walk);
-		int error;
-
-		if (line && rest)
-			continue;
-		if (line || walk->maps_ended) {
-			*ret_line = line;
-			return 0;
-		}
-		error = maps_fill(walk);
-		if (error)
-			return error;
-	}
-}
-
-/* One without pages at the end. */
-static int maps_next(struct walk *walk, struct mapping *ret_mapping)
-{
-	char *line = NULL;
-	int error = maps_line(walk, &line);
-
-	if (error)
-		return error;
-	if (!line) {
-		*ret_mapping = (struct mapping){};
-		return 0;
-	}
-	return parse_mapping(line, walk->residency->page_bytes, ret_mapping);
-}
-
 /* Asks the file behind the mapping: names of hugetlbfs files are like any others. */
-static bool backed_by_hugetlbfs(const struct walk *walk, const struct mapping *mapping)
+static bool backed_by_hugetlbfs(const struct walk *walk, const struct maps_line *mapping)
 {
 	const struct residency *residency = walk->residency;
 	_cleanup_(cleanup_close) int fd = -1;
@@ -286,19 +154,18 @@ static bool backed_by_hugetlbfs(const struct walk *walk, const struct mapping *m
 	char path[96];
 
 	(void)snprintf(path, sizeof(path), "%" PRIu32 "/map_files/%" PRIx64 "-%" PRIx64,
-		walk->key->tgid, mapping->start * residency->page_bytes,
-		mapping->end * residency->page_bytes);
+		walk->key->tgid, mapping->from, mapping->to);
 	fd = openat(residency->procfs->fd, path, O_PATH | O_CLOEXEC);
 	return fd >= 0 && fstatfs(fd, &filesystem) == 0 && filesystem.f_type == HUGETLBFS_MAGIC;
 }
 
-static bool is_hugetlb(struct walk *walk, const struct mapping *mapping)
+static bool is_hugetlb(struct walk *walk, const struct maps_line *mapping)
 {
 	static const char anonymous[] = "/anon_hugepage";
 
 	if (mapping->inode == 0)
 		return false;
-	if (strncmp(mapping->name, anonymous, sizeof(anonymous) - 1) == 0)
+	if (strncmp(mapping->path, anonymous, sizeof(anonymous) - 1) == 0)
 		return true;
 	if (walk->device != mapping->device) {
 		walk->device_hugetlb = backed_by_hugetlbfs(walk, mapping);
@@ -313,22 +180,22 @@ static bool has_prefix(const char *text, const char *prefix)
 }
 
 /* Besides mappings of files, the kernel's own have pages that are not anonymous: `[vdso]`. */
-static bool has_file(const struct mapping *mapping)
+static bool has_file(const struct maps_line *mapping)
 {
 	return mapping->inode != 0 ||
-	       (mapping->name[0] != '\0' && !has_prefix(mapping->name, "[heap]") &&
-		       !has_prefix(mapping->name, "[stack]") &&
-		       !has_prefix(mapping->name, "[anon:"));
+	       (mapping->path[0] != '\0' && !has_prefix(mapping->path, "[heap]") &&
+		       !has_prefix(mapping->path, "[stack]") &&
+		       !has_prefix(mapping->path, "[anon:"));
 }
 
-static bool may_hold_anonymous(struct walk *walk, const struct mapping *mapping)
+static bool may_hold_anonymous(struct walk *walk, const struct maps_line *mapping)
 {
-	const uint64_t bytes = (mapping->end - mapping->start) * walk->residency->page_bytes;
+	const uint64_t bytes = mapping->to - mapping->from;
 
 	if (mapping->protection[3] != 'p')
 		return false;
 	/* The kernel's own: their pages are neither a file's nor anonymous. */
-	if (has_prefix(mapping->name, "[vvar") || has_prefix(mapping->name, "[vsyscall]"))
+	if (has_prefix(mapping->path, "[vvar") || has_prefix(mapping->path, "[vsyscall]"))
 		return false;
 	if (walk->residency->method == RESIDENCY_PAGEMAP && bytes >= RESERVE_BYTES &&
 		memcmp(mapping->protection, "---", 3) == 0)
@@ -510,22 +377,24 @@ static int walk_range(struct walk *walk, struct range *range)
 
 static int walk_mappings(struct walk *walk, uint64_t from, uint64_t *ret_next)
 {
+	const uint64_t page_bytes = walk->residency->page_bytes;
 	struct range range = {.page = from};
-	struct mapping mapping;
+	struct maps_line mapping;
 	int error;
 
+	maps_begin(&walk->residency->maps, walk->maps_fd);
 	for (;;) {
-		error = maps_next(walk, &mapping);
+		error = maps_next(&walk->residency->maps, page_bytes, &mapping);
 		if (error)
 			return error;
-		if (mapping.end == 0)
+		if (mapping.to == 0)
 			break;
 		/* Mappings that change while maps is read may be told twice, in part. */
-		if (mapping.end <= range.page || !may_hold_anonymous(walk, &mapping))
+		if (mapping.to / page_bytes <= range.page || !may_hold_anonymous(walk, &mapping))
 			continue;
-		if (range.page < mapping.start)
-			range.page = mapping.start;
-		range.end = mapping.end;
+		if (range.page < mapping.from / page_bytes)
+			range.page = mapping.from / page_bytes;
+		range.end = mapping.to / page_bytes;
 		range.has_file = has_file(&mapping);
 		error = walk_range(walk, &range);
 		if (error)
@@ -537,14 +406,6 @@ static int walk_mappings(struct walk *walk, uint64_t from, uint64_t *ret_next)
 	}
 	*ret_next = UINT64_MAX;
 	return 0;
-}
-
-/* An empty maps is that of a memory which nobody uses any more. */
-static bool memory_is_gone(int maps_fd)
-{
-	char byte;
-
-	return pread(maps_fd, &byte, 1, 0) == 0;
 }
 
 /* NOLINTNEXTLINE(readability-function-size): whom, what, how long, whereto: no two are one thing */
@@ -575,7 +436,7 @@ int residency_walk(struct residency *residency, const struct ps_proc_key *key, u
 		error = run_flush(&walk);
 	if (error)
 		return error;
-	if (memory_is_gone(maps_fd))
+	if (maps_are_gone(maps_fd))
 		return -ESRCH;
 	*ret_next = next;
 	return 0;
