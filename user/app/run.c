@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The event loop. A pump moves events from a source into what the command wants: the tracker and a
- * sink, or a recording. Live commands wait for the end of the interval or a signal, and look at
- * what is urgent in between. The only signals that are handled are waited for here, synchronously;
- * main ignores SIGPIPE.
+ * The event loop. A pump moves events from a source into what the command wants: the tracker, whose
+ * reports go to the command's consumer, or a recording. Live commands wait for the end of the
+ * interval or a signal, and look at what is urgent in between. The only signals that are handled
+ * are waited for here, synchronously; main ignores SIGPIPE.
  */
 #include "run.h"
 
@@ -31,10 +31,12 @@
 struct pump {
 	struct source *source;
 	struct track *track;               /* NULL when recording */
-	struct sink *sink;                 /* likewise */
+	report_fn consume;                 /* likewise */
+	void *consumer;                    /* its context */
 	struct recording_writer *recorder; /* NULL when not recording */
 	unsigned processes;                /* that the stream has named */
 	unsigned reports;
+	bool enough; /* the consumer wants no more of them */
 };
 
 static void say(const char *text)
@@ -42,7 +44,7 @@ static void say(const char *text)
 	(void)fprintf(stderr, "pagestay: %s\n", text);
 }
 
-static enum exit_code fail(const struct diag *diag, int error)
+enum exit_code run_failed(const struct diag *diag, int error)
 {
 	say(diag->text[0] ? diag->text : strerror(-error));
 	if (error == -EPERM || error == -ENOSYS)
@@ -67,7 +69,9 @@ static int pump_event(void *context, const struct event *event)
 	if (result <= 0)
 		return result;
 	pump->reports++;
-	return sink_write(pump->sink, track_report(pump->track));
+	result = pump->consume(pump->consumer, track_report(pump->track));
+	pump->enough = result > 0;
+	return result < 0 ? result : 0;
 }
 
 static int pump_drain(struct pump *pump, enum source_until until, struct diag *diag)
@@ -84,13 +88,19 @@ static unsigned terminal_columns(void)
 	return DEFAULT_COLUMNS;
 }
 
-static int open_output(struct pump *pump, const struct options *options, const char *source_name)
+static struct sink *open_output(const struct options *options)
 {
 	const struct sink_options sink = {
 		.out = stdout,
 		.columns = terminal_columns(),
 		.top = options->top,
 	};
+
+	return options->output == OUTPUT_JSON ? sink_json_new(&sink) : sink_text_new(&sink);
+}
+
+static int open_track(struct pump *pump, const struct options *options, const char *source_name)
+{
 	const struct track_options track = {
 		.source = source_name,
 		.top = options->top,
@@ -99,19 +109,17 @@ static int open_output(struct pump *pump, const struct options *options, const c
 		.max_pages = options->max_pages,
 	};
 
-	pump->sink = options->output == OUTPUT_JSON ? sink_json_new(&sink) : sink_text_new(&sink);
-	return pump->sink ? track_new(&track, &pump->track) : -ENOMEM;
+	return track_new(&track, &pump->track);
 }
 
 /* Closes what is open. The first failure counts: a full disk may show only now. */
 static int pump_close(struct pump *pump, int error)
 {
 	int recorder_error = recording_writer_close(pump->recorder);
-	int sink_error = sink_close(pump->sink);
 
 	track_free(pump->track);
 	source_close(pump->source);
-	return error ? error : recorder_error ? recorder_error : sink_error;
+	return error ? error : recorder_error;
 }
 
 static int open_live(struct pump *pump, const struct options *options, struct diag *diag)
@@ -172,7 +180,10 @@ static void say_watching(const struct pump *pump, const struct options *options)
 		pump->processes == 1 ? "" : "es", options->interval_s);
 }
 
-/* Reports until COUNT or a signal; a signal's report covers the interval under way. */
+/*
+ * Reports until COUNT, a signal, or the consumer has enough; a signal's report covers the interval
+ * under way.
+ */
 static int live_loop(struct pump *pump, const struct options *options, const sigset_t *signals,
 	struct diag *diag)
 {
@@ -197,7 +208,7 @@ static int live_loop(struct pump *pump, const struct options *options, const sig
 		deadline_ns += interval_ns;
 		if (deadline_ns < now_ns())
 			deadline_ns = now_ns() + interval_ns;
-	} while (!options->count || pump->reports < options->count);
+	} while (!pump->enough && (!options->count || pump->reports < options->count));
 	return 0;
 }
 
@@ -235,27 +246,13 @@ static int run_live(struct pump *pump, const struct options *options, struct dia
 }
 
 /* A reader that went away has seen enough: that is no failure. */
-static enum exit_code finish(struct pump *pump, int error, struct diag *diag, const char *output)
+static enum exit_code finish(int error, struct diag *diag, const char *output)
 {
-	error = pump_close(pump, error);
-	if (error == -EPIPE)
-		return EXIT_OK;
-	if (!error)
+	if (!error || error == -EPIPE)
 		return EXIT_OK;
 	if (!diag->text[0])
 		(void)diag_set(diag, error, "cannot write to %s: %s", output, strerror(-error));
-	return fail(diag, error);
-}
-
-enum exit_code run_watch(const struct options *options)
-{
-	struct pump pump = {};
-	struct diag diag = {};
-	int error = open_output(&pump, options, "bpf");
-
-	if (!error)
-		error = run_live(&pump, options, &diag);
-	return finish(&pump, error, &diag, "standard output");
+	return run_failed(diag, error);
 }
 
 enum exit_code run_record(const struct options *options)
@@ -267,7 +264,7 @@ enum exit_code run_record(const struct options *options)
 	if (!error)
 		(void)fprintf(stderr, "pagestay: recorded %u interval%s in %s\n", pump.reports,
 			pump.reports == 1 ? "" : "s", options->file);
-	return finish(&pump, error, &diag, options->file);
+	return finish(pump_close(&pump, error), &diag, options->file);
 }
 
 static int ignore_event(void *context, const struct event *event)
@@ -303,22 +300,57 @@ static int check_recording(const char *path, struct diag *diag)
  * Damage is found before anything is shown, so that every report of a damaged recording says that
  * it is not complete.
  */
-enum exit_code run_replay(const struct options *options)
+static int run_recording(struct pump *pump, const struct options *options, struct diag *diag)
 {
-	struct pump pump = {};
-	struct diag damage = {}, diag = {};
+	struct diag damage = {};
 	int damaged = check_recording(options->file, &damage);
-	int result = open_output(&pump, options, "replay");
+	int result;
 
 	if (damaged && damaged != -EBADMSG)
-		return finish(&pump, damaged, &damage, "standard output");
-	if (!result)
-		result = source_replay_open(options->file, &pump.source, &diag);
+		return diag_set(diag, damaged, "%s", damage.text);
+	result = source_replay_open(options->file, &pump->source, diag);
 	if (!result && damaged)
-		track_damaged(pump.track);
+		track_damaged(pump->track);
 	if (!result)
-		result = pump_drain(&pump, SOURCE_START, &diag);
-	while (result > 0)
-		result = pump_drain(&pump, SOURCE_TICK, &diag);
-	return finish(&pump, result, &diag, "standard output");
+		result = pump_drain(pump, SOURCE_START, diag);
+	while (result > 0 && !pump->enough)
+		result = pump_drain(pump, SOURCE_TICK, diag);
+	return result < 0 ? result : 0;
+}
+
+int run_reports(const struct options *options, report_fn consume, void *context, struct diag *diag)
+{
+	struct pump pump = {.consume = consume, .consumer = context};
+	int error = open_track(&pump, options, options->file ? "replay" : "bpf");
+
+	if (!error && options->file)
+		error = run_recording(&pump, options, diag);
+	else if (!error)
+		error = run_live(&pump, options, diag);
+	return pump_close(&pump, error);
+}
+
+static int write_report(void *context, const struct report *report)
+{
+	return sink_write(context, report);
+}
+
+static enum exit_code run_to_sink(const struct options *options)
+{
+	struct sink *sink = open_output(options);
+	struct diag diag = {};
+	int error = sink ? run_reports(options, write_report, sink, &diag) : -ENOMEM;
+	int sink_error = sink_close(sink);
+
+	return finish(error ? error : sink_error, &diag, "standard output");
+}
+
+enum exit_code run_watch(const struct options *options)
+{
+	return run_to_sink(options);
+}
+
+enum exit_code run_replay(const struct options *options)
+{
+	return run_to_sink(options);
 }
