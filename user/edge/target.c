@@ -551,3 +551,8 @@ const struct ps_proc_key *target_key(const struct target *target)
 {
 	return &target->key;
 }
+
+const struct procfs *target_procfs(const struct target *target)
+{
+	return target->procfs;
+}

@@ -64,5 +64,6 @@ int target_open_file(struct target *target, const struct target_map *map, int *r
 
 uint64_t target_page_bytes(const struct target *target);
 const struct ps_proc_key *target_key(const struct target *target);
+const struct procfs *target_procfs(const struct target *target); /* as given to target_open */
 
 #endif
