@@ -13,25 +13,35 @@
 struct history_sample {
 	uint64_t at_ns; /* since watching of the process began */
 	uint64_t rss_bytes, anon_bytes;
-	uint64_t live_bytes, held_free_bytes; /* of an x-ray */
+	/* Of an x-ray. Live: of jemalloc, where allocated bytes are not known, its active pages.
+	 * Held free: what of it is resident; of jemalloc its dirty pages. */
+	uint64_t live_bytes, held_free_bytes;
 	uint64_t requests; /* since watching began; REPORT_UNKNOWN: requests are not counted */
 };
 
 /*
- * Sums are over intervals in which the value was known. When the samples are full, every other one
- * goes, so that they stay spread over the whole time; the first and the newest are always there.
+ * Sums are over intervals in which the value was known, and REPORT_UNKNOWN (REPORT_DELTA_UNKNOWN)
+ * as long as there was none. When the samples are full, the one goes that leaves the smallest gap,
+ * those with an x-ray last, so that they stay spread over the whole time; the first and the newest
+ * are always there.
  */
 struct history {
 	uint64_t observed_ns; /* sum of the intervals */
 	uint64_t age_ns;      /* of the process, at the newest; 0: not known */
 	uint64_t intervals;
-	uint64_t idle_ns; /* since the last interval with requests */
-	uint64_t rss_at_idle_bytes; /* at the end of that one; REPORT_UNKNOWN: never had one */
+	/* A busy interval is one with requests; of a process without any so far, one in which it
+	 * used more than a fiftieth of a CPU. */
+	uint64_t busy_ns;           /* sum of the busy intervals */
+	uint64_t idle_ns;           /* since the last of them, or since watching began */
+	uint64_t rss_at_idle_bytes; /* at the end of the last of them; REPORT_UNKNOWN: none */
 	uint64_t rss_least_bytes, rss_most_bytes;
 	uint64_t requests, accepts;
+	uint64_t open_most; /* connections open at an interval's end */
 	uint64_t asked_bytes, returned_bytes;
 	uint64_t madvise_calls, madvise_dontneed_bytes, madvise_free_bytes, mprotect_calls;
-	uint64_t faults;
+	uint64_t touched_bytes; /* by requests, in pages */
+	uint64_t faults;        /* page faults, or touched pages, wherever */
+	uint64_t faults_overlapping;
 	int64_t growth_requests_bytes, growth_background_bytes, growth_earlier_bytes,
 		growth_files_bytes, growth_unexplained_bytes;
 	unsigned sample_count;
