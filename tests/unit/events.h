@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "pagestay/edge/event.h"
+#include "pagestay/edge/codec.h"
 
 /* splitmix64 */
 static inline uint64_t random_next(uint64_t *state)
@@ -74,7 +74,78 @@ static inline bool event_has_proc(enum event_kind kind)
 {
 	return kind == EVENT_PROCESS || kind == EVENT_COUNTERS || kind == EVENT_ROUTE ||
 	       kind == EVENT_MEMORY || kind == EVENT_EXITED || kind == EVENT_PAGE ||
-	       kind == EVENT_RESIDENT || kind == EVENT_LEVEL;
+	       kind == EVENT_RESIDENT || kind == EVENT_LEVEL || kind == EVENT_ALLOCATORS ||
+	       kind == EVENT_HEAP;
+}
+
+static inline void allocators_random(uint64_t *state, struct allocators *allocators)
+{
+	allocators->count = random_number(state);
+	for (int i = 0; i < ALLOCATORS; i++) {
+		struct allocator *allocator = &allocators->list[i];
+
+		allocator->name = (uint32_t)random_number(state);
+		allocator->is_static = random_below(state, 2);
+		random_text(state, allocator->version, sizeof(allocator->version));
+		random_text(state, allocator->object, sizeof(allocator->object));
+		random_text(state, allocator->prefix, sizeof(allocator->prefix));
+		random_text(state, allocator->evidence, sizeof(allocator->evidence));
+	}
+	random_text(state, allocators->settings, sizeof(allocators->settings));
+}
+
+/* Every number of it, with what pads it left at 0. */
+static inline void heap_random(uint64_t *state, struct heap *heap)
+{
+	event_numbers_random(state, (uint64_t *)heap, sizeof(*heap) / sizeof(uint64_t));
+	heap->allocator = (uint32_t)random_number(state);
+	memset((char *)&heap->allocator + sizeof(heap->allocator), 0,
+		offsetof(struct heap, walk_ns) - sizeof(heap->allocator));
+	heap->pin_count = (uint32_t)random_number(state);
+	memset(heap->pins, 0, sizeof(heap->pins));
+	memset((char *)&heap->pin_count + sizeof(heap->pin_count), 0,
+		offsetof(struct heap, pins) - offsetof(struct heap, pin_count) -
+			sizeof(heap->pin_count));
+	for (int i = 0; i < HEAP_PINS; i++) {
+		heap->pins[i].address = random_number(state);
+		heap->pins[i].size_bytes = random_number(state);
+		heap->pins[i].segment = random_number(state);
+		heap->pins[i].below_bytes = random_number(state);
+		heap->pins[i].owner = (uint32_t)random_number(state);
+	}
+	heap->huge_mode = (uint32_t)random_number(state);
+	memset((char *)&heap->huge_mode + sizeof(heap->huge_mode), 0,
+		sizeof(*heap) - offsetof(struct heap, huge_mode) - sizeof(heap->huge_mode));
+}
+
+/* What events point to: some that are made once, so that nobody has to free them. */
+static inline const struct event_room *random_room(uint64_t *state)
+{
+	static struct event_room rooms[32];
+	static bool made;
+	uint64_t seed = 99;
+
+	for (size_t i = 0; !made && i < sizeof(rooms) / sizeof(rooms[0]); i++) {
+		allocators_random(&seed, &rooms[i].allocators);
+		heap_random(&seed, &rooms[i].heap);
+	}
+	made = true;
+	return &rooms[random_below(state, sizeof(rooms) / sizeof(rooms[0]))];
+}
+
+/* By what they hold, not by where it is. */
+static inline bool events_are_equal(const struct event *a, const struct event *b)
+{
+	if (a->kind != b->kind || memcmp(&a->proc, &b->proc, sizeof(a->proc)) != 0)
+		return false;
+	switch (a->kind) {
+	case EVENT_ALLOCATORS:
+		return memcmp(a->allocators, b->allocators, sizeof(*a->allocators)) == 0;
+	case EVENT_HEAP:
+		return memcmp(a->heap, b->heap, sizeof(*a->heap)) == 0;
+	default:
+		return memcmp(a, b, sizeof(*a)) == 0;
+	}
 }
 
 static inline void event_random(uint64_t *state, enum event_kind kind, struct event *event)
@@ -131,9 +202,64 @@ static inline void event_random(uint64_t *state, enum event_kind kind, struct ev
 	case EVENT_LEVEL:
 		event->level.level = random_number(state);
 		break;
+	case EVENT_ALLOCATORS:
+		event->allocators = &random_room(state)->allocators;
+		break;
+	case EVENT_HEAP:
+		event->heap = &random_room(state)->heap;
+		break;
 	default:
 		break;
 	}
+}
+
+static inline const struct event_room *largest_room(void)
+{
+	static struct event_room room;
+	struct allocators *allocators = &room.allocators;
+	struct heap *heap = &room.heap;
+
+	allocators->count = UINT32_MAX;
+	for (int i = 0; i < ALLOCATORS; i++) {
+		struct allocator *allocator = &allocators->list[i];
+
+		memset(allocator, 0, sizeof(*allocator));
+		allocator->name = UINT32_MAX;
+		allocator->is_static = true;
+		memset(allocator->version, 0xff, sizeof(allocator->version) - 1);
+		memset(allocator->object, 0xff, sizeof(allocator->object) - 1);
+		memset(allocator->prefix, 0xff, sizeof(allocator->prefix) - 1);
+		memset(allocator->evidence, 0xff, sizeof(allocator->evidence) - 1);
+	}
+	memset(allocators->settings, 0xff, sizeof(allocators->settings) - 1);
+	memset(heap, 0xff, sizeof(*heap));
+	memset((char *)&heap->allocator + sizeof(heap->allocator), 0,
+		offsetof(struct heap, walk_ns) - sizeof(heap->allocator));
+	memset((char *)&heap->pin_count + sizeof(heap->pin_count), 0,
+		offsetof(struct heap, pins) - offsetof(struct heap, pin_count) -
+			sizeof(heap->pin_count));
+	for (int i = 0; i < HEAP_PINS; i++) {
+		memset(&heap->pins[i], 0, sizeof(heap->pins[i]));
+		heap->pins[i].address = heap->pins[i].size_bytes = UINT64_MAX;
+		heap->pins[i].segment = heap->pins[i].below_bytes = UINT64_MAX;
+		heap->pins[i].owner = UINT32_MAX;
+	}
+	memset((char *)&heap->huge_mode + sizeof(heap->huge_mode), 0,
+		sizeof(*heap) - offsetof(struct heap, huge_mode) - sizeof(heap->huge_mode));
+	return &room;
+}
+
+/* Nothing but the kind. */
+static inline void event_smallest(enum event_kind kind, struct event *event)
+{
+	static const struct event_room room;
+
+	memset(event, 0, sizeof(*event));
+	event->kind = kind;
+	if (kind == EVENT_ALLOCATORS)
+		event->allocators = &room.allocators;
+	if (kind == EVENT_HEAP)
+		event->heap = &room.heap;
 }
 
 /* The largest of everything: its encoding is the longest of its kind. */
@@ -186,6 +312,12 @@ static inline void event_largest(enum event_kind kind, struct event *event)
 	case EVENT_LEVEL:
 		event->level.level = UINT64_MAX;
 		break;
+	case EVENT_ALLOCATORS:
+		event->allocators = &largest_room()->allocators;
+		break;
+	case EVENT_HEAP:
+		event->heap = &largest_room()->heap;
+		break;
 	default:
 		break;
 	}
@@ -194,7 +326,7 @@ static inline void event_largest(enum event_kind kind, struct event *event)
 /* What may come anywhere but before STREAM. */
 static const enum event_kind event_kinds_anywhere[] = {EVENT_NOTE, EVENT_PROCESS, EVENT_COUNTERS,
 	EVENT_ROUTE, EVENT_MEMORY, EVENT_EXITED, EVENT_LOSS, EVENT_PAGE, EVENT_RESIDENT,
-	EVENT_LEVEL};
+	EVENT_LEVEL, EVENT_ALLOCATORS, EVENT_HEAP};
 
 #define EVENT_KINDS_ANYWHERE (sizeof(event_kinds_anywhere) / sizeof(event_kinds_anywhere[0]))
 

@@ -21,7 +21,7 @@ static int receive(void *context, const struct event *event)
 	struct receiver *receiver = context;
 
 	assert_true(receiver->count < receiver->expected_count);
-	assert_memory_equal(event, &receiver->expected[receiver->count], sizeof(*event));
+	assert_true(events_are_equal(event, &receiver->expected[receiver->count]));
 	receiver->count++;
 	return receiver->count == receiver->fail_at ? -ENOSPC : 0;
 }

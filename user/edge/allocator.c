@@ -8,6 +8,7 @@
 #include "pagestay/edge/allocator.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,19 +17,6 @@
 #include "pagestay/base/cleanup.h"
 
 #define FINDINGS 32 /* more: the rest is passed over */
-
-const char *const allocator_names[ALLOCATOR_NAMES] = {
-	[ALLOCATOR_UNKNOWN] = "unknown",
-	[ALLOCATOR_GLIBC] = "glibc",
-	[ALLOCATOR_JEMALLOC] = "jemalloc",
-	[ALLOCATOR_TCMALLOC] = "tcmalloc",
-	[ALLOCATOR_MIMALLOC] = "mimalloc",
-	[ALLOCATOR_MUSL] = "musl",
-	[ALLOCATOR_GO] = "go",
-	[ALLOCATOR_JVM] = "jvm",
-	[ALLOCATOR_V8] = "v8",
-	[ALLOCATOR_CPYTHON] = "cpython",
-};
 
 /* The order of a report. */
 enum rank {
@@ -117,6 +105,13 @@ static void look_at_content(struct look *look, const struct object *object)
 	}
 }
 
+static bool is_libc(const struct object *object)
+{
+	const enum allocator_name name = object_allocator(object);
+
+	return name == ALLOCATOR_GLIBC || name == ALLOCATOR_MUSL;
+}
+
 static int look_at_slots(struct look *look, struct target *target, const struct object *object)
 {
 	enum allocator_function function;
@@ -126,6 +121,9 @@ static int look_at_slots(struct look *look, struct target *target, const struct 
 
 	if (error)
 		return error == -ENOENT ? 0 : error;
+	/* A library's calls of itself make nobody use it; the libc's own serve its callers. */
+	if (provider == object && !is_program(look, object) && !is_libc(object))
+		return 0;
 	look->slot_objects++;
 	finding = add_finding(look, object_allocator(provider),
 		is_program(look, object) ? RANK_PROGRAM : RANK_OTHER, SIGN_SLOT, provider);

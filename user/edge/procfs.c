@@ -6,6 +6,7 @@
  */
 #include "pagestay/edge/procfs.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -14,13 +15,19 @@
 
 #include "pagestay/base/cleanup.h"
 
-#define FILE_BYTES 8192
+#define FILE_BYTES     8192
+#define NS_PER_S       1000000000ull
+#define TASKS_MAX      4096
+#define HUGE_MODE_PATH "/sys/kernel/mm/transparent_hugepage/enabled"
 
 /* The fields after the comm of stat, counted as proc(5) counts them. */
 enum {
 	STAT_FIRST = 3,
 	STAT_MINFLT = 10,
 	STAT_MAJFLT = 12,
+	STAT_UTIME = 14,
+	STAT_STIME = 15,
+	STAT_THREADS = 20,
 	STAT_STARTTIME = 22,
 };
 
@@ -121,7 +128,21 @@ static int read_stat(
 	error = stat_field(stat, STAT_STARTTIME, &start_ticks);
 	if (error)
 		return error;
-	return start_ticks == key->start_ns / (1000000000ull / procfs->clock_ticks) ? 0 : -ESRCH;
+	return start_ticks == key->start_ns / (NS_PER_S / procfs->clock_ticks) ? 0 : -ESRCH;
+}
+
+int procfs_find(const struct procfs *procfs, uint32_t pid, struct ps_proc_key *ret_key)
+{
+	char stat[FILE_BYTES];
+	ssize_t length = read_file(procfs, pid, "stat", stat, sizeof(stat));
+	uint64_t start_ticks;
+	int error = length < 0 ? (int)length : stat_field(stat, STAT_STARTTIME, &start_ticks);
+
+	if (error)
+		return error == -ENOENT ? -ESRCH : error;
+	*ret_key = (struct ps_proc_key){
+		.tgid = pid, .start_ns = start_ticks * (NS_PER_S / procfs->clock_ticks)};
+	return 0;
 }
 
 /* `Name:   123 kB` in status or smaps_rollup, as bytes; EVENT_UNKNOWN if there is no such line. */
@@ -183,8 +204,9 @@ static uint64_t rss_error_bytes(void)
 int procfs_memory(const struct procfs *procfs, const struct ps_proc_key *key, bool lazyfree,
 	struct event_memory *ret_memory)
 {
-	struct event_memory memory = {.lazyfree_bytes = EVENT_UNKNOWN, .faults = EVENT_UNKNOWN};
-	uint64_t minor, major;
+	struct event_memory memory = {
+		.lazyfree_bytes = EVENT_UNKNOWN, .faults = EVENT_UNKNOWN, .cpu_ns = EVENT_UNKNOWN};
+	uint64_t minor, major, user, system;
 	char buffer[FILE_BYTES];
 	ssize_t length;
 	int error = read_stat(procfs, key, buffer, sizeof(buffer));
@@ -193,6 +215,8 @@ int procfs_memory(const struct procfs *procfs, const struct ps_proc_key *key, bo
 		return error;
 	if (!stat_field(buffer, STAT_MINFLT, &minor) && !stat_field(buffer, STAT_MAJFLT, &major))
 		memory.faults = minor + major;
+	if (!stat_field(buffer, STAT_UTIME, &user) && !stat_field(buffer, STAT_STIME, &system))
+		memory.cpu_ns = (user + system) * (NS_PER_S / procfs->clock_ticks);
 	length = read_file(procfs, key->tgid, "status", buffer, sizeof(buffer));
 	if (length < 0)
 		return length;
@@ -209,6 +233,79 @@ int procfs_memory(const struct procfs *procfs, const struct ps_proc_key *key, bo
 			memory.lazyfree_bytes = kilobytes(buffer, "LazyFree");
 	}
 	*ret_memory = memory;
+	return 0;
+}
+
+/* `[word]` is the one that holds. */
+static enum heap_huge_mode huge_mode(void)
+{
+	static const struct {
+		const char *word;
+		enum heap_huge_mode mode;
+	} modes[] = {{"[always]", HEAP_HUGE_ALWAYS}, {"[madvise]", HEAP_HUGE_MADVISE},
+		{"[never]", HEAP_HUGE_NEVER}};
+	_cleanup_(cleanup_close) int fd = open(HUGE_MODE_PATH, O_RDONLY | O_CLOEXEC);
+	char text[64];
+	ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	text[length > 0 ? length : 0] = '\0';
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+		if (strstr(text, modes[i].word))
+			return modes[i].mode;
+	return HEAP_HUGE_UNKNOWN;
+}
+
+static bool thread_purges(const struct procfs *procfs, uint32_t tgid, uint32_t tid)
+{
+	char file[32], comm[64];
+
+	(void)snprintf(file, sizeof(file), "task/%" PRIu32 "/comm", tid);
+	return read_file(procfs, tgid, file, comm, sizeof(comm)) > 0 &&
+	       strcmp(comm, "jemalloc_bg_thd\n") == 0;
+}
+
+static int count_purging_threads(const struct procfs *procfs, uint32_t tgid, uint64_t *ret_count)
+{
+	struct dirent *entry;
+	uint64_t count = 0;
+	char path[64];
+	DIR *tasks;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%" PRIu32 "/task", tgid);
+	fd = openat(procfs->fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	tasks = fd < 0 ? NULL : fdopendir(fd);
+	if (!tasks) {
+		if (fd >= 0)
+			(void)close(fd);
+		return -errno;
+	}
+	for (int i = 0; i < TASKS_MAX && (entry = readdir(tasks)); i++)
+		if (entry->d_name[0] != '.')
+			count += thread_purges(procfs, tgid, strtoul(entry->d_name, NULL, 10));
+	(void)closedir(tasks);
+	*ret_count = count;
+	return 0;
+}
+
+int procfs_heap(const struct procfs *procfs, const struct ps_proc_key *key, struct heap *heap)
+{
+	char buffer[FILE_BYTES];
+	uint64_t threads;
+	int error;
+
+	if (read_file(procfs, key->tgid, "smaps_rollup", buffer, sizeof(buffer)) > 0) {
+		heap->anon_bytes = kilobytes(buffer, "Anonymous");
+		heap->huge_bytes = kilobytes(buffer, "AnonHugePages");
+		heap->lazyfree_bytes = kilobytes(buffer, "LazyFree");
+	}
+	(void)count_purging_threads(procfs, key->tgid, &heap->purging_threads);
+	heap->huge_mode = huge_mode();
+	error = read_stat(procfs, key, buffer, sizeof(buffer));
+	if (error)
+		return error;
+	if (!stat_field(buffer, STAT_THREADS, &threads))
+		heap->threads = threads;
 	return 0;
 }
 

@@ -193,6 +193,7 @@ struct recording_reader {
 	size_t events_given; /* bytes */
 	uint8_t events[RECORDING_BLOCK_BYTES];
 	uint8_t compressed[COMPRESSED_MAX_BYTES];
+	struct event_room room; /* of the event that was given last */
 };
 
 /* What a block's header says, checked. */
@@ -360,7 +361,8 @@ static int check_events(struct recording_reader *reader)
 	size_t used;
 
 	for (size_t at = 0; at < reader->events_bytes; at += used)
-		if (event_decode(reader->events + at, reader->events_bytes - at, &event, &used))
+		if (event_decode(reader->events + at, reader->events_bytes - at, &reader->room,
+			    &event, &used))
 			return failed(reader, -EBADMSG,
 				"damaged at byte %" PRIu64 ": the block that begins here holds "
 				"no valid event at byte %zu of its content",
@@ -427,7 +429,7 @@ int recording_read(struct recording_reader *reader, struct event *ret_event, str
 		return 0;
 	/* Cannot fail: the block's events were checked. */
 	(void)event_decode(reader->events + reader->events_given,
-		reader->events_bytes - reader->events_given, ret_event, &used);
+		reader->events_bytes - reader->events_given, &reader->room, ret_event, &used);
 	reader->events_given += used;
 	return 1;
 }

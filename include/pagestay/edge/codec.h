@@ -15,15 +15,22 @@
 
 #include "pagestay/edge/event.h"
 
-#define EVENT_ENCODED_BYTES 1536 /* no event takes more */
+#define EVENT_ENCODED_BYTES 2304 /* no event takes more */
 
 /* -EINVAL: no such kind. A text without a terminator loses its last byte. */
 int event_encode(const struct event *event, uint8_t out[EVENT_ENCODED_BYTES], size_t *ret_length);
 
+/* Room for what an event points to. */
+struct event_room {
+	struct allocators allocators;
+	struct heap heap;
+};
+
 /*
  * The event at the beginning of `bytes`, and how many it took. What the kind does not use is zero.
- * -EBADMSG: not the encoding of any event. Takes any bytes.
+ * The event may point into `room`. -EBADMSG: not the encoding of any event. Takes any bytes.
  */
-int event_decode(const uint8_t *bytes, size_t length, struct event *ret_event, size_t *ret_used);
+int event_decode(const uint8_t *bytes, size_t length, struct event_room *room,
+	struct event *ret_event, size_t *ret_used);
 
 #endif

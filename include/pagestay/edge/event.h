@@ -4,9 +4,9 @@
  *
  * A stream is: STREAM, then what is there already, closed by one START, then intervals, each closed
  * by one TICK. What is there already and an interval are NOTE, PROCESS, COUNTERS, ROUTE, MEMORY,
- * EXITED, LOSS, PAGE, RESIDENT and LEVEL in any order. Counters are what happened since the event
- * before for the same process. Nothing per request and nothing per call is an event, but for what
- * happened to pages at the detail level `pages`.
+ * EXITED, LOSS, PAGE, RESIDENT, LEVEL, ALLOCATORS and HEAP in any order. Counters are what happened
+ * since the event before for the same process. Nothing per request and nothing per call is an
+ * event, but for what happened to pages at the detail level `pages`.
  *
  * A pass looks up which anonymous pages of a process are resident. Its RESIDENT events cover the
  * address space in ascending order, and come behind every PAGE that happened before it began.
@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "pagestay/abi.h"
+#include "pagestay/edge/heap.h"
 
 #define EVENT_HOST_BYTES   65 /* HOST_NAME_MAX + 1 */
 #define EVENT_DETAIL_BYTES 16
@@ -41,6 +42,8 @@ enum event_kind {
 	EVENT_PAGE,
 	EVENT_RESIDENT,
 	EVENT_LEVEL,
+	EVENT_ALLOCATORS,
+	EVENT_HEAP,
 	EVENT_KINDS, /* one past the last */
 };
 
@@ -86,6 +89,7 @@ struct event_memory {
 	uint64_t faults;          /* minor and major, all threads, since the process began */
 	uint64_t file_bytes;      /* resident pages of files and shared memory */
 	uint64_t rss_error_bytes; /* how much the kernel's RSS may be off */
+	uint64_t cpu_ns;          /* user and system time, since the process began */
 };
 
 /* What was lost since the last one, indexed by enum ps_loss. */
@@ -144,10 +148,13 @@ struct event {
 		struct ps_page page;
 		struct event_resident resident;
 		struct event_level level;
+		const struct allocators *allocators; /* whenever they are not as they were */
+		const struct heap *heap;             /* an x-ray */
 	};
 };
 
-/* Takes an event; it is the caller's again when this returns. 0 or -errno, which ends the drain. */
+/* Takes an event; it and what it points to is the caller's again when this returns. 0 or -errno,
+ * which ends the drain. */
 typedef int (*event_fn)(void *context, const struct event *event);
 
 #endif

@@ -12,6 +12,7 @@
 #define PAGESTAY_EDGE_GLIBC_HEAP_H
 
 #include "pagestay/edge/heap.h"
+#include "pagestay/edge/target.h"
 
 /* Where the walk had to stop, for the user. */
 struct glibc_heap_damage {

@@ -17,6 +17,9 @@ struct procfs {
 int procfs_open(const char *root, struct procfs *ret_procfs);
 void procfs_close(struct procfs *procfs);
 
+/* The process that has the pid now. -ESRCH: none. */
+int procfs_find(const struct procfs *procfs, uint32_t pid, struct ps_proc_key *ret_key);
+
 /* comm, and exe where it may be read (empty otherwise). */
 int procfs_process(const struct procfs *procfs, const struct ps_proc_key *key,
 	struct event_process *ret_process);
@@ -28,6 +31,13 @@ int procfs_process(const struct procfs *procfs, const struct ps_proc_key *key,
  */
 int procfs_memory(const struct procfs *procfs, const struct ps_proc_key *key, bool lazyfree,
 	struct event_memory *ret_memory);
+
+/*
+ * What of a heap /proc knows: anonymous, huge and lazily freed bytes (smaps_rollup, which walks the
+ * page tables), threads, those of them that purge for jemalloc (of the first 4,096), and whether
+ * the kernel gives huge pages. The rest of *heap is untouched; what cannot be read is as it was.
+ */
+int procfs_heap(const struct procfs *procfs, const struct ps_proc_key *key, struct heap *heap);
 
 /*
  * Opens a file of the process for reading. Those that are about its memory (maps, pagemap) stay

@@ -21,7 +21,7 @@
 #include "pagestay/base/diag.h"
 #include "pagestay/edge/event.h"
 
-#define RECORDING_VERSION     2
+#define RECORDING_VERSION     3
 #define RECORDING_BLOCK_BYTES (1u << 20) /* of events; bounds the memory of both sides */
 
 struct recording_writer;
@@ -44,7 +44,7 @@ int recording_writer_close(struct recording_writer *writer);
 int recording_reader_new(FILE *file, struct recording_reader **ret_reader, struct diag *diag);
 
 /*
- * The next event: 1, or 0 at the end, or -errno. -EBADMSG: damaged or cut here, `diag` names the
+ * The next event, valid until the next call: 1, or 0 at the end, or -errno. -EBADMSG: damaged or cut here, `diag` names the
  * byte offset; there is nothing sound behind it. Reading on after 0 or -errno gives the same.
  */
 int recording_read(struct recording_reader *reader, struct event *ret_event, struct diag *diag);
