@@ -83,6 +83,8 @@ static enum field_unit unit_of(const char *name)
 		return FIELD_RATIO;
 	if (ends_with(name, "_s"))
 		return FIELD_SECONDS;
+	if (ends_with(name, "_ns"))
+		return FIELD_NANOSECONDS;
 	if (strstr(name, "_pages"))
 		return FIELD_PAGES;
 	return ends_with(name, "bytes") ? FIELD_BYTES : FIELD_COUNT;
@@ -118,7 +120,8 @@ static void real_units_and_no_others_are_read_as_real_numbers(void **state)
 static void every_counter_but_one_has_a_field(void **state)
 {
 	for (int counter = 0; counter < PS_COUNTERS; counter++) {
-		struct report_process process = {};
+		static const struct heap no_heap;
+		struct report_process process = {.heap = &no_heap};
 		int readers = 0;
 
 		process.counters[counter] = 7;
@@ -147,6 +150,7 @@ static void fields_read_what_they_name(void **state)
 		.swap_bytes = 17,
 		.rss_delta_bytes = -19,
 		.anon_delta_bytes = 23,
+		.cpu_ns = 47,
 	};
 
 	process.counters[PS_ACCEPTS] = 29;
@@ -168,6 +172,56 @@ static void fields_read_what_they_name(void **state)
 	assert_int_equal(known(&process, "ledger.mprotect.commit_bytes"), 37);
 	assert_int_equal(known(&process, "ledger.madvise.free_bytes"), 41);
 	assert_int_equal(known(&process, "faults.overlapping"), 43);
+	assert_int_equal(known(&process, "cpu_ns"), 47);
+}
+
+static void fields_of_heaps_read_what_they_name(void **state)
+{
+	const struct heap heap = {
+		.walk_ns = 1,
+		.read_bytes = 2,
+		.system_bytes = 3,
+		.mmapped_bytes = 4,
+		.live_bytes = 5,
+		.cached_bytes = 6,
+		.held_free_bytes = 7,
+		.fastbin_bytes = 8,
+		.top_bytes = 9,
+		.held_free_resident_bytes = 10,
+		.top_resident_bytes = 11,
+		.trimmable_bytes = 12,
+		.trimmable_top_bytes = 13,
+		.page_pinned_bytes = 14,
+		.arenas = 15,
+		.segments = 16,
+		.lost_segments = 17,
+		.lost_bytes = 18,
+		.active_bytes = 19,
+		.dirty_bytes = 20,
+		.muzzy_bytes = 21,
+		.anon_bytes = 22,
+		.huge_bytes = 23,
+		.lazyfree_bytes = 24,
+		.threads = 25,
+		.purging_threads = HEAP_UNKNOWN,
+	};
+	static const char *const names[] = {"heap.walk_ns", "heap.read_bytes", "heap.system_bytes",
+		"heap.mmapped_bytes", "heap.live_bytes", "heap.cached_bytes",
+		"heap.held_free_bytes", "heap.fastbin_bytes", "heap.top_bytes",
+		"heap.held_free_resident_bytes", "heap.top_resident_bytes", "heap.trimmable_bytes",
+		"heap.trimmable_top_bytes", "heap.page_pinned_bytes", "heap.arenas",
+		"heap.segments", "heap.lost_segments", "heap.lost_bytes", "heap.active_bytes",
+		"heap.dirty_bytes", "heap.muzzy_bytes", "heap.anon_bytes", "heap.huge_bytes",
+		"heap.lazyfree_bytes", "heap.threads"};
+	struct report_process process = {.heap = &heap};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		assert_int_equal(known(&process, names[i]), i + 1);
+	assert_unknown(&process, "heap.purging_threads");
+	process.heap = NULL;
+	for (size_t i = 0; i < report_field_count; i++)
+		if (strncmp(report_fields[i].name, "heap.", 5) == 0)
+			assert_unknown(&process, report_fields[i].name);
 }
 
 static void fields_of_pages_read_what_they_name(void **state)
@@ -360,7 +414,8 @@ static char *read_file(const char *path)
 
 static void the_documentation_lists_every_field_in_order(void **state)
 {
-	const char *const units[] = {"count", "bytes", "pages", "ratio", "seconds", "average"};
+	const char *const units[] = {
+		"count", "bytes", "pages", "ratio", "seconds", "nanoseconds", "average"};
 	const char *const kinds[] = {"counter", "gauge", "delta"};
 	char *text = read_file("docs/JSON.md");
 	const char *place = text;
@@ -387,6 +442,7 @@ int main(void)
 		cmocka_unit_test(real_units_and_no_others_are_read_as_real_numbers),
 		cmocka_unit_test(every_counter_but_one_has_a_field),
 		cmocka_unit_test(fields_read_what_they_name),
+		cmocka_unit_test(fields_of_heaps_read_what_they_name),
 		cmocka_unit_test(fields_of_pages_read_what_they_name),
 		cmocka_unit_test(nothing_of_pages_is_known_where_none_is_tracked),
 		cmocka_unit_test(real_numbers_are_finite_and_not_negative),

@@ -131,6 +131,7 @@ static void a_line_is_the_contract(void **state)
 		.swap_bytes = REPORT_UNKNOWN,
 		.rss_delta_bytes = -19,
 		.anon_delta_bytes = REPORT_DELTA_UNKNOWN,
+		.cpu_ns = 43,
 	};
 	const char *notes[] = {"routes are not read"};
 	struct report report = empty_report;
@@ -155,12 +156,14 @@ static void a_line_is_the_contract(void **state)
 		"\"notes\":[\"routes are not read\"],\"self\":{\"rss_bytes\":31,\"cpu_ns\":37},"
 		"\"processes\":[{\"pid\":4194304,\"start_time_ns\":5,\"comm\":\"nginx\","
 		"\"exe\":null,\"unit\":null,\"container\":null,"
-		"\"allocator\":{\"name\":\"unknown\",\"version\":null,\"evidence\":null},"
+		"\"allocator\":{\"name\":\"unknown\",\"version\":null,\"evidence\":null,"
+		"\"object\":null,\"static\":false,\"settings\":null},\"allocators\":[],"
 		"\"exited\":false,\"accepts\":0,"
 		"\"connections\":{\"open\":7,\"opened\":0,\"closed\":0},\"requests\":23,"
 		"\"requests_merged\":0,\"requests_encrypted\":0,\"requests_handed_off\":0,"
 		"\"rss_bytes\":13,\"rss_delta_bytes\":-19,\"anon_bytes\":17,"
-		"\"anon_delta_bytes\":null,\"lazyfree_bytes\":null,\"swap_bytes\":null,\"ledger\":{"
+		"\"anon_delta_bytes\":null,\"lazyfree_bytes\":null,\"swap_bytes\":null,"
+		"\"cpu_ns\":43,\"ledger\":{"
 		"\"brk\":{\"calls\":0,\"grow_bytes\":0,\"shrink_bytes\":0,\"failed\":0},"
 		"\"mmap\":{\"calls\":0,\"bytes\":0,\"anon_bytes\":0,\"reserve_bytes\":0,"
 		"\"failed\":0},"
@@ -188,9 +191,19 @@ static void a_line_is_the_contract(void **state)
 		"\"routes\":[],"
 		"\"heap\":{\"live_bytes\":null,\"cached_bytes\":null,\"held_free_bytes\":null,"
 		"\"trimmable_bytes\":null,\"top_bytes\":null,\"page_pinned_bytes\":null,"
-		"\"arenas\":null,\"segments\":null,\"lost_segments\":null,\"pins\":[]},"
+		"\"arenas\":null,\"segments\":null,\"lost_segments\":null,\"lost_bytes\":null,"
+		"\"system_bytes\":null,\"mmapped_bytes\":null,\"fastbin_bytes\":null,"
+		"\"held_free_resident_bytes\":null,\"top_resident_bytes\":null,"
+		"\"trimmable_top_bytes\":null,\"active_bytes\":null,\"dirty_bytes\":null,"
+		"\"muzzy_bytes\":null,\"anon_bytes\":null,\"huge_bytes\":null,"
+		"\"lazyfree_bytes\":null,\"threads\":null,\"purging_threads\":null,"
+		"\"walk_ns\":null,\"read_bytes\":null,\"allocator\":\"unknown\",\"pins\":[],"
+		"\"unpin\":[],\"thresholds\":{\"trim_bytes\":null,\"mmap_bytes\":null,"
+		"\"top_pad_bytes\":null,\"dynamic\":null,\"arena_max\":null},"
+		"\"decay\":{\"dirty_ms\":null,\"muzzy_ms\":null,\"background_thread\":null},"
+		"\"huge_mode\":null},"
 		"\"verdict\":{\"code\":\"unknown\",\"cause\":null,\"confidence\":0.0,"
-		"\"evidence\":[],\"advice\":[]}}]}\n");
+		"\"evidence\":[],\"advice\":[],\"remedies\":[]}}]}\n");
 	free(text);
 }
 

@@ -62,6 +62,16 @@ static bool get_real(const struct report_process *process, int offset, double *r
 	return real_of(value, ret_value);
 }
 
+/* A uint64_t member of the x-ray, by its offset. HEAP_UNKNOWN is REPORT_UNKNOWN. */
+static bool get_heap(const struct report_process *process, int offset, int64_t *ret_value)
+{
+	uint64_t value = HEAP_UNKNOWN;
+
+	if (process->heap)
+		memcpy(&value, (const char *)process->heap + offset, sizeof(value));
+	return value_of(value, ret_value);
+}
+
 /* What background faults touched are pages only where pages are tracked. */
 static bool get_background_pages(
 	const struct report_process *process, int argument, int64_t *ret_value)
@@ -83,6 +93,7 @@ static bool get_kept_bytes(const struct report_process *process, int requests, d
 #define DELTA(member)  .get = get_delta, .argument = AT(member)
 #define REAL(member)   .get_real = get_real, .argument = AT(member)
 #define KEPT_BYTES(of) .get_real = get_kept_bytes, .argument = (of)
+#define HEAP(member)   .get = get_heap, .argument = offsetof(struct heap, member)
 #define BACKGROUND     .get = get_background_pages
 
 const struct field report_fields[] = {
@@ -121,6 +132,7 @@ const struct field report_fields[] = {
 		"it needs it.",
 		MEMBER(lazyfree_bytes)},
 	{"swap_bytes", FIELD_BYTES, FIELD_GAUGE, "Anonymous memory in swap.", MEMBER(swap_bytes)},
+	{"cpu_ns", FIELD_NANOSECONDS, FIELD_COUNTER, "User and system time.", MEMBER(cpu_ns)},
 
 	{"ledger.brk.calls", FIELD_COUNT, FIELD_COUNTER, "brk calls that moved the break.",
 		COUNTER(PS_BRK_CALLS)},
@@ -276,6 +288,57 @@ const struct field report_fields[] = {
 	{"growth.error_bytes", FIELD_BYTES, FIELD_GAUGE,
 		"How much of what is left sampling and the kernel's counters allow.",
 		MEMBER(growth.error_bytes)},
+
+	{"heap.live_bytes", FIELD_BYTES, FIELD_GAUGE,
+		"Allocated and not freed, in heaps and in mappings of their own; without caches.",
+		HEAP(live_bytes)},
+	{"heap.cached_bytes", FIELD_BYTES, FIELD_GAUGE, "Freed, and kept by threads in tcaches.",
+		HEAP(cached_bytes)},
+	{"heap.held_free_bytes", FIELD_BYTES, FIELD_GAUGE, "Free in bins, fastbins and tops.",
+		HEAP(held_free_bytes)},
+	{"heap.trimmable_bytes", FIELD_BYTES, FIELD_GAUGE,
+		"Resident memory that malloc_trim(0) would give back now.", HEAP(trimmable_bytes)},
+	{"heap.top_bytes", FIELD_BYTES, FIELD_GAUGE, "Of held free: in tops.", HEAP(top_bytes)},
+	{"heap.page_pinned_bytes", FIELD_BYTES, FIELD_GAUGE,
+		"Resident free bytes that malloc_trim(0) could not give back.",
+		HEAP(page_pinned_bytes)},
+	{"heap.arenas", FIELD_COUNT, FIELD_GAUGE, "Arenas.", HEAP(arenas)},
+	{"heap.segments", FIELD_COUNT, FIELD_GAUGE,
+		"Contiguous pieces of address space that the arenas are made of.", HEAP(segments)},
+	{"heap.lost_segments", FIELD_COUNT, FIELD_GAUGE,
+		"Segments that could not be walked to their end.", HEAP(lost_segments)},
+	{"heap.lost_bytes", FIELD_BYTES, FIELD_GAUGE, "What of them was not walked.",
+		HEAP(lost_bytes)},
+	{"heap.system_bytes", FIELD_BYTES, FIELD_GAUGE, "Address space of all arenas.",
+		HEAP(system_bytes)},
+	{"heap.mmapped_bytes", FIELD_BYTES, FIELD_GAUGE,
+		"Of live: in chunks with a mapping of their own.", HEAP(mmapped_bytes)},
+	{"heap.fastbin_bytes", FIELD_BYTES, FIELD_GAUGE, "Of held free: in fastbins.",
+		HEAP(fastbin_bytes)},
+	{"heap.held_free_resident_bytes", FIELD_BYTES, FIELD_GAUGE, "Of held free: resident.",
+		HEAP(held_free_resident_bytes)},
+	{"heap.top_resident_bytes", FIELD_BYTES, FIELD_GAUGE, "Of tops: resident.",
+		HEAP(top_resident_bytes)},
+	{"heap.trimmable_top_bytes", FIELD_BYTES, FIELD_GAUGE,
+		"Of trimmable: the main arena's top.", HEAP(trimmable_top_bytes)},
+	{"heap.active_bytes", FIELD_BYTES, FIELD_GAUGE, "jemalloc: pages with live allocations.",
+		HEAP(active_bytes)},
+	{"heap.dirty_bytes", FIELD_BYTES, FIELD_GAUGE,
+		"jemalloc: pages freed, resident and not yet given back.", HEAP(dirty_bytes)},
+	{"heap.muzzy_bytes", FIELD_BYTES, FIELD_GAUGE, "jemalloc: pages given back lazily.",
+		HEAP(muzzy_bytes)},
+	{"heap.anon_bytes", FIELD_BYTES, FIELD_GAUGE,
+		"Resident anonymous memory at the moment of the x-ray.", HEAP(anon_bytes)},
+	{"heap.huge_bytes", FIELD_BYTES, FIELD_GAUGE, "Of it: in transparent huge pages.",
+		HEAP(huge_bytes)},
+	{"heap.lazyfree_bytes", FIELD_BYTES, FIELD_GAUGE, "Of it: given back lazily (MADV_FREE).",
+		HEAP(lazyfree_bytes)},
+	{"heap.threads", FIELD_COUNT, FIELD_GAUGE, "Threads.", HEAP(threads)},
+	{"heap.purging_threads", FIELD_COUNT, FIELD_GAUGE,
+		"Of them: jemalloc's background threads.", HEAP(purging_threads)},
+	{"heap.walk_ns", FIELD_NANOSECONDS, FIELD_GAUGE, "How long the x-ray took.", HEAP(walk_ns)},
+	{"heap.read_bytes", FIELD_BYTES, FIELD_GAUGE, "How much of the process's memory it read.",
+		HEAP(read_bytes)},
 };
 
 const size_t report_field_count = sizeof(report_fields) / sizeof(report_fields[0]);

@@ -322,6 +322,7 @@ static void put_table(const struct sink_text *text, FILE *page, const struct rep
 		put_process(text, page, &report->processes[i]);
 		if (pages)
 			text_put_pages(text, page, &report->processes[i]);
+		text_put_verdict(text, page, &report->processes[i]);
 		if (report->routes)
 			put_routes(text, page, pages, &report->processes[i]);
 	}

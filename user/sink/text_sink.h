@@ -76,6 +76,10 @@ void text_put_shares(const struct sink_text *text, FILE *page, const char *label
 void text_put_sampling(const struct sink_text *text, FILE *page,
 	const struct report_process *processes, size_t count);
 
+/* What an x-ray found, and a verdict that asks for something (text_verdict.c). */
+void text_put_verdict(
+	const struct sink_text *text, FILE *page, const struct report_process *process);
+
 /* The words that the lines above use. */
 void text_put_pages_legend(const struct sink_text *text, FILE *page);
 

@@ -42,6 +42,8 @@ void live_process_identify(
 	if (known && memcmp(&event.process, &process->identity, sizeof(event.process)) == 0)
 		return;
 	process->identity = event.process;
+	process->settled = false;
+	process->looks = 0;
 	process->selected = !live->options.comm ||
 			    regexec(live->options.comm, event.process.comm, 0, NULL, 0) == 0;
 	if (process->selected)
@@ -304,6 +306,7 @@ static int drain_interval(struct live *live, enum event_kind end)
 		error = drain_routes(live);
 	if (error < 0)
 		return error;
+	heaps_measure(live, live->options.xray && end == EVENT_TICK);
 	forget_exited(live);
 	emit_loss(live);
 	emit_tick(live, end);
@@ -354,6 +357,7 @@ static void live_close(struct source *source)
 		free(route);
 	}
 	free(live->held);
+	heaps_free(live->heaps);
 	probes_close(live->probes);
 	passes_free(live->passes);
 	procfs_close(&live->procfs);
@@ -394,6 +398,8 @@ int source_live_open(
 	else
 		error = probes_open(
 			options, lifecycle_record, pages_record, live, &live->probes, diag);
+	if (!error)
+		error = heaps_new(&live->procfs, &live->heaps);
 	if (!error && options->pages && probes_kernel(live->probes)->faults)
 		error = open_passes(live, diag);
 	if (error) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What the two halves of the live source share: live.c counts and orders the stream, live_pages.c
- * has what concerns single pages. Nobody else includes this.
+ * has what concerns single pages, live_heaps.c allocators and heaps. Nobody else includes this.
  */
 #ifndef PAGESTAY_SOURCE_LIVE_STATE_H
 #define PAGESTAY_SOURCE_LIVE_STATE_H
@@ -10,6 +10,7 @@
 
 #include "pagestay/base/table.h"
 #include "pagestay/edge/procfs.h"
+#include "pagestay/source/heaps.h"
 #include "pagestay/source/live.h"
 #include "pagestay/source/passes.h"
 #include "pagestay/source/probes.h"
@@ -30,6 +31,10 @@ struct seen_process {
 	uint64_t pages_found; /* by the looks of the pass under way */
 	uint64_t measured_ns; /* when its memory was read for the interval that ends; 0: not yet */
 	bool holding;         /* a record of it waits, and so all that follow */
+	bool settled;         /* its allocators were told for good */
+	bool looked_into;     /* asked for and not yet answered */
+	unsigned looks;       /* at its allocators */
+	uint64_t walk_after_ns; /* no x-ray before: walks take a part of the time and no more */
 	UT_hash_handle hh;
 };
 
@@ -45,6 +50,7 @@ struct live {
 	struct probes *probes;
 	struct procfs procfs;
 	struct passes *passes; /* NULL: pages are not tracked */
+	struct heaps *heaps;
 	struct live_options options;
 	struct seen_process *processes;
 	struct seen_route *routes;
@@ -53,6 +59,7 @@ struct live {
 	event_fn deliver;         /* of the drain under way, with its context and first error */
 	void *context;
 	int error;
+	bool opaque;                 /* told that some process's heap cannot be x-rayed */
 	bool unreadable;             /* told that some process's pages cannot be looked up */
 	struct ps_page_record *held; /* what happened after memory was read, in order */
 	size_t held_count, held_room;
@@ -109,5 +116,8 @@ void pages_measure(struct live *live, struct seen_process *process, uint64_t fre
 
 /* The interval's passes are made: plan the next one's. */
 void pages_schedule(struct live *live);
+
+/* Of live_heaps.c: tell allocators and, with `walk`, heaps; until the interval's share is over. */
+void heaps_measure(struct live *live, bool walk);
 
 #endif

@@ -107,11 +107,11 @@ struct report_process {
 	struct report_retention retention; /* of all its requests */
 	struct report_attribution attribution;
 	struct report_growth growth;
-	double sample_ratio; /* of pages; NAN: no page is tracked */
-	uint64_t page_bytes; /* the size of a base page */
-	uint64_t cpu_ns;     /* user and system time, of the interval */
+	double sample_ratio;                 /* of pages; NAN: no page is tracked */
+	uint64_t page_bytes;                 /* the size of a base page */
+	uint64_t cpu_ns;                     /* user and system time, of the interval */
 	const struct allocators *allocators; /* NULL: not looked at, or not yet settled */
-	const struct heap *heap; /* of the interval's last x-ray; NULL: there was none */
+	const struct heap *heap;       /* of the interval's last x-ray; NULL: there was none */
 	const struct history *history; /* of all intervals up to and including this one */
 };
 
@@ -145,6 +145,7 @@ enum field_unit {
 	FIELD_PAGES,
 	FIELD_RATIO,   /* a real number: 0 to 1 */
 	FIELD_SECONDS, /* a real number */
+	FIELD_NANOSECONDS,
 	FIELD_AVERAGE, /* a real number: of the unit that the name says, a request */
 };
 

@@ -19,6 +19,7 @@ struct live_options {
 	bool requests;       /* false: the ledger and accepts only */
 	bool routes;
 	bool pages;   /* needs requests */
+	bool xray;    /* each process's heap, in every interval */
 	bool verbose; /* libbpf's own messages go to stderr */
 	unsigned max_processes;
 	unsigned max_routes;

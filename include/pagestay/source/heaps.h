@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * X-rays beside the event loop: a thread of its own looks into one process after the other, so that
+ * the walk of a large heap delays neither page records nor an interval.
+ */
+#ifndef PAGESTAY_SOURCE_HEAPS_H
+#define PAGESTAY_SOURCE_HEAPS_H
+
+#include "pagestay/edge/xray.h"
+
+struct heaps;
+
+/* What came of one request. */
+struct heaps_result {
+	struct ps_proc_key key;
+	int error; /* 0, or the -errno of xray_process */
+	bool settled;
+	bool walked; /* `heap` is filled */
+	struct allocators allocators;
+	struct heap heap;
+};
+
+/* `procfs` is borrowed and must outlive the result. Signals that are blocked now stay so there. */
+int heaps_new(const struct procfs *procfs, struct heaps **ret_heaps);
+
+/* Waits for the process that is being looked into. Takes NULL. */
+void heaps_free(struct heaps *heaps);
+
+/*
+ * Asks for a process's allocators, and for its heap if `walk`, which may take walk_ns at most. 0 or
+ * -ENOMEM.
+ */
+int heaps_ask(struct heaps *heaps, const struct ps_proc_key *key, bool walk, uint64_t walk_ns);
+
+/* Takes the oldest result, which the caller frees; NULL: none is there. */
+struct heaps_result *heaps_take(struct heaps *heaps);
+
+/* Waits until a result is there or CLOCK_MONOTONIC reaches deadline_ns. False: nothing to come. */
+bool heaps_wait(struct heaps *heaps, uint64_t deadline_ns);
+
+#endif

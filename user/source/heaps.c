@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The thread that looks into processes. A request moves from `asked` to `under_way` to `done`, and
+ * is the caller's once taken; the lock holds those three and nothing else, so the event loop never
+ * waits for a walk unless it asks to. The x-ray itself is the thread's alone. Called by the live
+ * source; bounded by the processes that it watches.
+ */
+#include "pagestay/source/heaps.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define NS_PER_S 1000000000ull
+
+struct request {
+	struct heaps_result result; /* first: it is what the caller takes and frees */
+	bool walk;
+	uint64_t walk_ns;
+	struct request *next;
+};
+
+struct queue {
+	struct request *first, **end;
+};
+
+struct heaps {
+	struct xray *xray;
+	pthread_t thread;
+	bool running;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct queue asked, done;
+	struct request *under_way;
+	bool ending;
+};
+
+static void queue_init(struct queue *queue)
+{
+	queue->first = NULL;
+	queue->end = &queue->first;
+}
+
+static void queue_put(struct queue *queue, struct request *request)
+{
+	request->next = NULL;
+	*queue->end = request;
+	queue->end = &request->next;
+}
+
+static struct request *queue_get(struct queue *queue)
+{
+	struct request *request = queue->first;
+
+	if (!request)
+		return NULL;
+	queue->first = request->next;
+	if (!queue->first)
+		queue->end = &queue->first;
+	return request;
+}
+
+static void queue_free(struct queue *queue)
+{
+	struct request *request;
+
+	while ((request = queue_get(queue)))
+		free(request);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+static void look_into(struct heaps *heaps, struct request *request)
+{
+	struct heaps_result *result = &request->result;
+	struct diag diag = {};
+
+	result->error = xray_process(heaps->xray, &result->key, now_ns() + request->walk_ns,
+		&result->allocators, &result->settled, request->walk ? &result->heap : NULL, NULL,
+		&diag);
+	result->walked = request->walk && !result->error;
+}
+
+static void *heaps_thread(void *context)
+{
+	struct heaps *heaps = context;
+
+	(void)pthread_mutex_lock(&heaps->lock);
+	while (!heaps->ending) {
+		heaps->under_way = queue_get(&heaps->asked);
+		if (!heaps->under_way) {
+			(void)pthread_cond_wait(&heaps->changed, &heaps->lock);
+			continue;
+		}
+		(void)pthread_mutex_unlock(&heaps->lock);
+		look_into(heaps, heaps->under_way);
+		(void)pthread_mutex_lock(&heaps->lock);
+		queue_put(&heaps->done, heaps->under_way);
+		heaps->under_way = NULL;
+		(void)pthread_cond_broadcast(&heaps->changed);
+	}
+	(void)pthread_mutex_unlock(&heaps->lock);
+	return NULL;
+}
+
+/* Deadlines are CLOCK_MONOTONIC's. */
+static int init_sync(struct heaps *heaps)
+{
+	pthread_condattr_t attributes;
+	int error = pthread_condattr_init(&attributes);
+
+	if (error)
+		return -error;
+	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	error = pthread_cond_init(&heaps->changed, &attributes);
+	(void)pthread_condattr_destroy(&attributes);
+	return error ? -error : -pthread_mutex_init(&heaps->lock, NULL);
+}
+
+int heaps_new(const struct procfs *procfs, struct heaps **ret_heaps)
+{
+	struct heaps *heaps = calloc(1, sizeof(*heaps));
+	int error;
+
+	if (!heaps)
+		return -ENOMEM;
+	queue_init(&heaps->asked);
+	queue_init(&heaps->done);
+	error = init_sync(heaps);
+	if (error) {
+		free(heaps);
+		return error;
+	}
+	error = xray_new(procfs, &heaps->xray);
+	if (!error)
+		error = -pthread_create(&heaps->thread, NULL, heaps_thread, heaps);
+	heaps->running = !error;
+	if (error) {
+		heaps_free(heaps);
+		return error;
+	}
+	*ret_heaps = heaps;
+	return 0;
+}
+
+static void end_thread(struct heaps *heaps)
+{
+	(void)pthread_mutex_lock(&heaps->lock);
+	heaps->ending = true;
+	(void)pthread_cond_broadcast(&heaps->changed);
+	(void)pthread_mutex_unlock(&heaps->lock);
+	(void)pthread_join(heaps->thread, NULL);
+}
+
+void heaps_free(struct heaps *heaps)
+{
+	if (!heaps)
+		return;
+	if (heaps->running)
+		end_thread(heaps);
+	queue_free(&heaps->asked);
+	queue_free(&heaps->done);
+	xray_free(heaps->xray);
+	(void)pthread_cond_destroy(&heaps->changed);
+	(void)pthread_mutex_destroy(&heaps->lock);
+	free(heaps);
+}
+
+int heaps_ask(struct heaps *heaps, const struct ps_proc_key *key, bool walk, uint64_t walk_ns)
+{
+	struct request *request = calloc(1, sizeof(*request));
+
+	if (!request)
+		return -ENOMEM;
+	request->result.key = *key;
+	request->walk = walk;
+	request->walk_ns = walk_ns;
+	(void)pthread_mutex_lock(&heaps->lock);
+	queue_put(&heaps->asked, request);
+	(void)pthread_cond_broadcast(&heaps->changed);
+	(void)pthread_mutex_unlock(&heaps->lock);
+	return 0;
+}
+
+struct heaps_result *heaps_take(struct heaps *heaps)
+{
+	struct request *request;
+
+	(void)pthread_mutex_lock(&heaps->lock);
+	request = queue_get(&heaps->done);
+	(void)pthread_mutex_unlock(&heaps->lock);
+	return request ? &request->result : NULL;
+}
+
+bool heaps_wait(struct heaps *heaps, uint64_t deadline_ns)
+{
+	const struct timespec until = {deadline_ns / NS_PER_S, deadline_ns % NS_PER_S};
+	int error = 0;
+	bool busy;
+
+	(void)pthread_mutex_lock(&heaps->lock);
+	while (!heaps->done.first && (heaps->under_way || heaps->asked.first) && !error)
+		error = pthread_cond_timedwait(&heaps->changed, &heaps->lock, &until);
+	busy = heaps->done.first || heaps->under_way || heaps->asked.first;
+	(void)pthread_mutex_unlock(&heaps->lock);
+	return busy;
+}
