@@ -16,7 +16,7 @@ ARCH     ?= $(patsubst aarch64,arm64,$(shell uname -m))
 CC       ?= cc
 CLANG    ?= clang
 BPFTOOL  ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
-PKGS     := libbpf libelf zlib jansson libcap-ng
+PKGS     := libbpf libelf zlib jansson libcap-ng libseccomp
 VERSION  := 0.1.0
 
 ifeq ($(V),1)
@@ -35,7 +35,7 @@ PLAIN_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) $(CFLAGS) -DPAGES
               -Iinclude -I$(B)/bpf $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 ALL_CFLAGS := $(PLAIN_CFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 ALL_LDFLAGS := $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
-LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lJudy -lm
+LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lJudy -lm -pthread
 # The observer must not do what it diagnoses. Sanitizers bring their own allocator.
 ALLOCATOR := $(if $(findstring address,$(SANITIZE)),,-ljemalloc)
 

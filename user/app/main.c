@@ -12,12 +12,17 @@
  *     page, place, drop      which pages become resident, for whom, and what gives them back
  *     process, seed          exec and exit; what was there before
  *   user/base                diagnostics, cleanup, safe text, hash tables
- *   user/edge                events and their recording, /proc, which pages are resident
- *   user/source              probes (drives the BPF skeleton), live, passes, replay, synthetic
+ *   user/edge                events and their recording, /proc, which pages are resident; target: the
+ *                            memory of a live process; allocator: which malloc; glibc_heap and
+ *                            jemalloc: its heap from outside; xray: these together
+ *   user/source              probes (drives the BPF skeleton), live, passes, heaps (a thread that
+ *                            x-rays), replay, synthetic
  *   user/core                track: events to a report; retention (pageset, curve, estimate): whose
- *                            each page is, and for how long; fields: the report's numbers; route
- *   user/sink                text, json: a report to the user
- *   user/app                 this file, options, the event loop (run), doctor
+ *                            each page is, and for how long; fields: the report's numbers; route;
+ *                            history and verdict: why memory stays, and what helps; compare
+ *   user/sink                text, json: a report to the user; xray, diagnosis, compare likewise
+ *   user/app                 this file, options, the event loop (run), xray, diagnose, compare,
+ *                            doctor
  */
 #include <errno.h>
 #include <signal.h>
@@ -26,6 +31,7 @@
 
 #include "doctor.h"
 #include "options.h"
+#include "pagestay/edge/jemalloc.h"
 #include "run.h"
 
 static enum exit_code dispatch(const struct options *options)
@@ -74,6 +80,9 @@ int main(int argc, char **argv)
 	struct diag diag = {};
 	enum exit_code code;
 
+	/* Not a person's command: a child of ours that is about to load a file it does not trust. */
+	if (argc > 1 && strcmp(argv[1], JEMALLOC_CALIBRATE_OPTION) == 0)
+		jemalloc_calibrate_main(argc, argv);
 	if (options_init(&options, argc, argv, &diag)) {
 		(void)fprintf(stderr, "pagestay: %s\nTry `pagestay --help`.\n", diag.text);
 		options_deinit(&options);

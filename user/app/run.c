@@ -79,7 +79,7 @@ static int pump_drain(struct pump *pump, enum source_until until, struct diag *d
 	return source_drain(pump->source, until, pump_event, pump, diag);
 }
 
-static unsigned terminal_columns(void)
+unsigned run_columns(void)
 {
 	struct winsize size;
 
@@ -92,7 +92,7 @@ static struct sink *open_output(const struct options *options)
 {
 	const struct sink_options sink = {
 		.out = stdout,
-		.columns = terminal_columns(),
+		.columns = run_columns(),
 		.top = options->top,
 	};
 
@@ -133,6 +133,7 @@ static int open_live(struct pump *pump, const struct options *options, struct di
 		.requests = options->requests,
 		.routes = options->routes,
 		.pages = options->pages,
+		.xray = options->xray,
 		.max_pages = options->max_pages,
 		.level = options->sample_level,
 		.interval_ns = options->interval_s * NS_A_SECOND,

@@ -31,4 +31,13 @@ int run_reports(const struct options *options, report_fn consume, void *context,
 /* Tells the user why a command failed, and what to do where a privilege or the kernel is why. */
 enum exit_code run_failed(const struct diag *diag, int error);
 
+/* The terminal's width, 80 where standard output is none. */
+unsigned run_columns(void);
+
+/*
+ * Whether the process can be looked into at all. 0; -ESRCH: it does not exist; -ENODATA: a kernel
+ * thread; -ENOTSUP: a 32-bit process; -EPERM or -EACCES: it is another user's.
+ */
+int run_check_target(uint32_t pid, struct diag *diag);
+
 #endif
