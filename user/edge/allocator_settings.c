@@ -8,7 +8,7 @@
 #include "allocator_settings.h"
 
 #include <errno.h>
-#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
