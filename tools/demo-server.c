@@ -7,16 +7,18 @@
  * while an upstream would be asked (a deadline in the worker's queue, so that hundreds of requests
  * are held at once by one thread), answers, and frees the tree. A few small records per request
  * survive in one FIFO that all workers share and that never holds more than SURVIVOR_CAP_BYTES.
- * What the process keeps beyond that is the allocator's doing.
+ * What the process keeps beyond that is the allocator's doing. On demand a request also holds one
+ * large block, as of a buffered upload, and the main thread calls malloc_trim now and then.
  *
  * Bounds: MAX_CONNECTIONS connections (more are closed at once and counted), INPUT_BYTES of unread
- * input each, MAX_BODY_BYTES a body, MAX_NODES nodes a request. It listens on 127.0.0.1 only and
- * has no idle timeout: it is for demonstrations and tests.
+ * input each, MAX_BODY_BYTES a body, MAX_NODES nodes and MAX_BLOCK_KIB a request. It listens on
+ * 127.0.0.1 only and has no idle timeout: it is for demonstrations and tests.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -40,6 +42,7 @@
 
 #define MAX_WORKERS        256
 #define MAX_NODES          1000000
+#define MAX_BLOCK_KIB      65536
 #define MAX_CONNECTIONS    8192
 #define MAX_BODY_BYTES     (1U << 20)
 #define INPUT_BYTES        8192
@@ -65,6 +68,8 @@ struct options {
 	unsigned survivors;
 	unsigned wait_ms;
 	unsigned rotate;
+	unsigned block_kib;
+	unsigned trim_every_ms;
 	unsigned max_seconds;
 	const char *access_log;
 	const char *name;
@@ -128,6 +133,7 @@ struct connection {
 	unsigned status;
 	size_t body_left;
 	struct node *tree;
+	char *block;
 	struct survivor_list records;
 	char *log_line;
 	size_t input_bytes;
@@ -335,6 +341,14 @@ static void fifo_take(struct survivor_fifo *fifo, struct survivor_list *records)
 	survivors_free(&evicted);
 }
 
+/* From half of --block-kib to all of it: a body that was buffered. */
+static size_t block_bytes(const struct options *options, uint64_t *random)
+{
+	size_t most = (size_t)options->block_kib << 10;
+
+	return most / 2 + random_next(random) % (most / 2) + 1;
+}
+
 /* Returns false when memory ran out; what was made by then is still the connection's. */
 static bool request_allocate(struct worker *worker, struct connection *connection)
 {
@@ -348,6 +362,10 @@ static bool request_allocate(struct worker *worker, struct connection *connectio
 	};
 
 	connection->tree = tree_grow(&growth, 0);
+	if (options->block_kib && !growth.failed) {
+		connection->block = text_new(block_bytes(options, &worker->random));
+		growth.failed = !connection->block;
+	}
 	return !growth.failed;
 }
 
@@ -355,6 +373,8 @@ static void request_release(struct worker *worker, struct connection *connection
 {
 	tree_free(connection->tree);
 	connection->tree = NULL;
+	free(connection->block);
+	connection->block = NULL;
 	fifo_take(&worker->server->fifo, &connection->records);
 }
 
@@ -911,6 +931,7 @@ static void worker_stop(struct worker *worker)
 
 struct acceptor {
 	struct server *server;
+	uint64_t trim_ms; /* when the next trim is due */
 	struct worker workers[MAX_WORKERS];
 	int listen_fd;
 	int signal_fd;
@@ -951,6 +972,28 @@ static void acceptor_hand_over(struct acceptor *acceptor, int fd)
 	}
 }
 
+/* How long to wait for a connection; -1: for ever. */
+static int acceptor_timeout_ms(const struct acceptor *acceptor)
+{
+	const struct options *options = &acceptor->server->options;
+	uint64_t now = now_ms();
+	int trim = acceptor->trim_ms > now ? (int)(acceptor->trim_ms - now) : 0;
+
+	if (options->trim_every_ms)
+		return options->max_seconds && trim > 1000 ? 1000 : trim;
+	return options->max_seconds ? 1000 : -1;
+}
+
+static void acceptor_trim(struct acceptor *acceptor)
+{
+	const struct options *options = &acceptor->server->options;
+
+	if (!options->trim_every_ms || now_ms() < acceptor->trim_ms)
+		return;
+	(void)malloc_trim(0);
+	acceptor->trim_ms = now_ms() + options->trim_every_ms;
+}
+
 static int acceptor_run(struct acceptor *acceptor)
 {
 	struct pollfd fds[] = {
@@ -961,9 +1004,11 @@ static int acceptor_run(struct acceptor *acceptor)
 	uint64_t end_ms = now_ms() + (uint64_t)max_seconds * 1000;
 
 	while (fds[1].revents == 0 && (max_seconds == 0 || now_ms() < end_ms)) {
+		int ready = poll(fds, 2, acceptor_timeout_ms(acceptor));
 		int fd;
 
-		if (poll(fds, 2, max_seconds ? 1000 : -1) <= 0)
+		acceptor_trim(acceptor);
+		if (ready <= 0)
 			continue;
 		if (!(fds[0].revents & POLLIN))
 			continue;
@@ -1083,6 +1128,8 @@ static const char usage_text[] =
 	"  --survivors N    small records that outlive a request (default 3)\n"
 	"  --wait-ms N      how long a request waits while it holds its tree (default 200)\n"
 	"  --rotate N       connections that one worker gets in a row (default 1)\n"
+	"  --block-kib N    a block of N/2 to N KiB that a request holds too (default 0)\n"
+	"  --trim-every-ms N  call malloc_trim(0) so often (default 0: never)\n"
 	"  --access-log F   write METHOD PATH STATUS of each request to F\n"
 	"  --name NAME      the process's comm, at most 15 bytes\n"
 	"  --max-seconds N  end after N seconds; 0 is never (default 0)\n"
@@ -1124,6 +1171,8 @@ static int parse_options(int argc, char **argv, struct options *options)
 		{"wait-ms", 0, 60000, &options->wait_ms},
 		{"rotate", 1, UINT_MAX, &options->rotate},
 		{"max-seconds", 0, 86400, &options->max_seconds},
+		{"block-kib", 0, MAX_BLOCK_KIB, &options->block_kib},
+		{"trim-every-ms", 0, 60000, &options->trim_every_ms},
 	};
 	const struct option long_options[] = {
 		{"port", required_argument, NULL, 0},
@@ -1133,6 +1182,8 @@ static int parse_options(int argc, char **argv, struct options *options)
 		{"wait-ms", required_argument, NULL, 4},
 		{"rotate", required_argument, NULL, 5},
 		{"max-seconds", required_argument, NULL, 6},
+		{"block-kib", required_argument, NULL, 7},
+		{"trim-every-ms", required_argument, NULL, 8},
 		{"access-log", required_argument, NULL, OPT_LOG},
 		{"name", required_argument, NULL, OPT_NAME},
 		{"help", no_argument, NULL, OPT_HELP},
