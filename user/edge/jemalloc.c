@@ -15,6 +15,7 @@
 
 #include "jemalloc_state.h"
 #include "pagestay/base/cleanup.h"
+#include "pagestay/edge/procfs.h"
 
 #define FILES           64 /* in the cache: more and the one not used for longest goes */
 #define FILE_BYTES_MAX  (64u << 20)
@@ -189,16 +190,11 @@ static const struct target_map *find_library(const struct target *target, const 
 static int read_users(const struct target *target, unsigned ret_users[2])
 {
 	_cleanup_(cleanup_close) int fd = -1;
-	struct procfs procfs = {.fd = -1};
 	char status[STATUS_BYTES + 1];
 	const char *line;
 	ssize_t got;
-	int error = procfs_open("/proc", &procfs);
+	int error = procfs_open_file(target_procfs(target), target_key(target), "status", &fd);
 
-	if (error)
-		return error;
-	error = procfs_open_file(&procfs, target_key(target), "status", &fd);
-	procfs_close(&procfs);
 	if (error)
 		return error;
 	got = read(fd, status, STATUS_BYTES);
@@ -335,16 +331,25 @@ static int read_arena(struct reading *reading, uint64_t arena)
 	return error;
 }
 
+/* Or it may have been, if that cannot be told. */
+static bool is_swapped(const struct target *target)
+{
+	struct event_memory memory;
+
+	return procfs_memory(target_procfs(target), target_key(target), false, &memory) != 0 ||
+	       memory.swap_bytes != 0;
+}
+
 /*
- * A page of the table at most. Arenas are created when they are needed, so the later pages of the
- * table may never have been touched.
+ * A page of the table at most. Arenas are made when they are needed: if nothing of the process is
+ * swapped out, a later page of the table that is absent has never been touched.
  */
 static int read_arenas(struct reading *reading, uint64_t address, size_t count)
 {
 	uint64_t pointers[POINTERS];
 	int error = read_bytes(reading, address, pointers, count * sizeof(pointers[0]));
 
-	if (error == -ENODATA && reading->arenas > 0)
+	if (error == -ENODATA && reading->arenas > 0 && !is_swapped(reading->target))
 		return 0;
 	for (size_t i = 0; !error && i < count; i++)
 		if (pointers[i])

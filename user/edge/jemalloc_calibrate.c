@@ -528,7 +528,9 @@ int jemalloc_calibrate_main(int argc, char **argv)
 
 	(void)argc;
 	(void)argv;
-	if (!file || jemalloc_confine() || jemalloc_filter_calls())
+	if (!file)
+		layout.outcome = JEMALLOC_UNLOADABLE;
+	else if (jemalloc_confine() || jemalloc_filter_calls())
 		layout.outcome = JEMALLOC_UNCONFINED;
 	else
 		layout.outcome = calibrate(file, bytes, &layout);

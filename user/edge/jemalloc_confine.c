@@ -37,10 +37,15 @@
 #error "this machine's system calls are not known"
 #endif
 
-static int drop_capabilities(void)
+/* This takes a capability itself, and what is lacking is not needed: nothing is gained any more. */
+static void drop_bounds(void)
 {
 	for (int capability = 0; capability <= CAP_LAST_CAP; capability++)
 		(void)prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+}
+
+static int drop_capabilities(void)
+{
 	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	capng_clear(CAPNG_SELECT_CAPS);
 	return capng_apply(CAPNG_SELECT_CAPS) ? -EPERM : 0;
@@ -105,6 +110,7 @@ int jemalloc_confine(void)
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
+	drop_bounds();
 	error = drop_user();
 	if (!error)
 		error = drop_capabilities();
