@@ -170,6 +170,7 @@ static inline void event_random(uint64_t *state, enum event_kind kind, struct ev
 	case EVENT_PROCESS:
 		random_text(state, event->process.comm, sizeof(event->process.comm));
 		random_text(state, event->process.exe, sizeof(event->process.exe));
+		random_text(state, event->process.cgroup, sizeof(event->process.cgroup));
 		break;
 	case EVENT_COUNTERS:
 		event_numbers_random(state, event->counters.delta, PS_COUNTERS);
@@ -284,6 +285,7 @@ static inline void event_largest(enum event_kind kind, struct event *event)
 	case EVENT_PROCESS:
 		memset(event->process.comm, 0xff, sizeof(event->process.comm) - 1);
 		memset(event->process.exe, 0xff, sizeof(event->process.exe) - 1);
+		memset(event->process.cgroup, 0xff, sizeof(event->process.cgroup) - 1);
 		break;
 	case EVENT_COUNTERS:
 		memset(&event->counters, 0xff, sizeof(event->counters));

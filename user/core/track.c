@@ -255,6 +255,8 @@ static int fold_process_event(struct track *track, const struct event *event)
 		return fold_page_event(process, event);
 	case EVENT_PROCESS:
 		process->identity = event->process;
+		cgroup_unit(event->process.cgroup, process->unit);
+		cgroup_container(event->process.cgroup, process->container);
 		return 0;
 	case EVENT_COUNTERS:
 		fold_counters(track, process, &event->counters);

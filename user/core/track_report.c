@@ -297,6 +297,8 @@ static void report_row(
 		.key = process->key,
 		.comm = process->identity.comm,
 		.exe = process->identity.exe[0] ? process->identity.exe : NULL,
+		.unit = process->unit[0] ? process->unit : NULL,
+		.container = process->container[0] ? process->container : NULL,
 		.exited = process->exited,
 		.open = process->open,
 		.closed = grow(&process->closed_total, process->opened_total - process->open),

@@ -7,6 +7,7 @@
 #define PAGESTAY_CORE_TRACK_STATE_H
 
 #include "pagestay/base/table.h"
+#include "pagestay/core/cgroup.h"
 #include "pagestay/core/history.h"
 #include "pagestay/core/retention.h"
 #include "pagestay/core/track.h"
@@ -22,6 +23,8 @@ struct tracked_route {
 struct tracked_process {
 	struct ps_proc_key key;
 	struct event_process identity;
+	char unit[CGROUP_UNIT_BYTES];
+	char container[CGROUP_CONTAINER_BYTES];
 	struct {
 		uint64_t counters[PS_COUNTERS];
 		struct tracked_route *routes;

@@ -45,7 +45,7 @@ static const struct field note_fields[] = {TEXT(event, note.text), {}};
 static const struct field tick_fields[] = {U64(event, tick.wall_ns), U64(event, tick.interval_ns),
 	U64(event, tick.self_rss_bytes), U64(event, tick.self_cpu_ns), U64(event, tick.now_ns), {}};
 static const struct field process_fields[] = {
-	TEXT(event, process.comm), TEXT(event, process.exe), {}};
+	TEXT(event, process.comm), TEXT(event, process.exe), TEXT(event, process.cgroup), {}};
 static const struct field counters_fields[] = {
 	U64_ARRAY(event, counters.delta), U64(event, counters.open), {}};
 static const struct field route_fields[] = {
@@ -128,8 +128,9 @@ _Static_assert(EVENT_ENCODED_BYTES < 1 << 14, "the length fits two varint bytes"
 _Static_assert(
 	HEAD_BYTES + PROC_BYTES + 2 + (PS_COUNTERS + 1) * VARINT_BYTES <= EVENT_ENCODED_BYTES,
 	"COUNTERS fits");
-_Static_assert(
-	HEAD_BYTES + PROC_BYTES + 1 + PS_COMM_BYTES + 2 + EVENT_EXE_BYTES <= EVENT_ENCODED_BYTES,
+_Static_assert(HEAD_BYTES + PROC_BYTES + 1 + PS_COMM_BYTES + 2 + EVENT_EXE_BYTES + 2 +
+			       EVENT_CGROUP_BYTES <=
+		       EVENT_ENCODED_BYTES,
 	"PROCESS fits");
 _Static_assert(
 	HEAD_BYTES + PROC_BYTES + 2 + PS_ROUTE_BYTES + 2 * VARINT_BYTES <= EVENT_ENCODED_BYTES,

@@ -164,6 +164,34 @@ static uint64_t kilobytes(const char *text, const char *name)
 	return EVENT_UNKNOWN;
 }
 
+/*
+ * The unified hierarchy's line, or systemd's own of the legacy ones. A path that does not fit is
+ * left out: a part of it would be another group's.
+ */
+static void read_cgroup(const struct procfs *procfs, uint32_t pid, char out[EVENT_CGROUP_BYTES])
+{
+	static const char *const hierarchies[] = {"0::/", ":name=systemd:/"};
+	char text[FILE_BYTES];
+
+	out[0] = '\0';
+	if (read_file(procfs, pid, "cgroup", text, sizeof(text)) < 0)
+		return;
+	for (size_t i = 0; i < sizeof(hierarchies) / sizeof(hierarchies[0]); i++) {
+		const char *path = strstr(text, hierarchies[i]);
+		size_t length;
+
+		if (!path)
+			continue;
+		path += strlen(hierarchies[i]) - 1;
+		length = strcspn(path, "\n");
+		if (length < EVENT_CGROUP_BYTES) {
+			memcpy(out, path, length);
+			out[length] = '\0';
+		}
+		return;
+	}
+}
+
 int procfs_process(const struct procfs *procfs, const struct ps_proc_key *key,
 	struct event_process *ret_process)
 {
@@ -185,6 +213,7 @@ int procfs_process(const struct procfs *procfs, const struct ps_proc_key *key,
 	(void)snprintf(path, sizeof(path), "%" PRIu32 "/exe", key->tgid);
 	length = readlinkat(procfs->fd, path, process.exe, sizeof(process.exe) - 1);
 	process.exe[length > 0 ? length : 0] = '\0';
+	read_cgroup(procfs, key->tgid, process.cgroup);
 	*ret_process = process;
 	return 0;
 }

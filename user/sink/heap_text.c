@@ -87,8 +87,8 @@ static void put_glibc_bytes(const struct sink_text *text, FILE *page, const stru
 	cell_count(heap->arenas, arenas);
 	cell_count(heap->segments, segments);
 	text_put_line(text, page,
-		"heap        live %s (mmapped %s), cached %s, held free %s, of it resident %s",
-		live, mmapped, cached, held, resident);
+		"heap        live %s (mmapped %s), cached %s, held free %s (resident %s)", live,
+		mmapped, cached, held, resident);
 	text_put_line(text, page,
 		"            in %s arenas, %s segments; of held free in tops %s, fastbins %s",
 		arenas, segments, top, fast);
@@ -117,10 +117,10 @@ static void put_thresholds(const struct sink_text *text, FILE *page, const struc
 	cell_bytes(heap->trim_threshold_bytes, trim);
 	cell_bytes(heap->mmap_threshold_bytes, mmap_bytes);
 	cell_bytes(heap->top_pad_bytes, pad);
-	text_put_line(text, page, "thresholds  trim %s, mmap %s, top pad %s; %s", trim, mmap_bytes,
+	text_put_line(text, page, "thresholds  trim %s, mmap %s, top pad %s: %s", trim, mmap_bytes,
 		pad,
 		heap->thresholds_dynamic == 0 ? "fixed by a setting"
-					      : "they rise with freed blocks (default 128K)");
+					      : "above 128K: raised by blocks freed");
 }
 
 static void put_pins(const struct sink_text *text, FILE *page, const struct heap *heap)
@@ -201,8 +201,7 @@ static void put_jemalloc(const struct sink_text *text, FILE *page, const struct 
 		"jemalloc    active %s, dirty %s, muzzy %s (pages; dirty is freed and kept)",
 		active, dirty, muzzy);
 	text_put_line(text, page,
-		"            decay dirty %s, muzzy %s; background thread %s; purging threads "
-		"%" PRIu64,
+		"            decay dirty %s, muzzy %s; background thread %s, threads %" PRIu64,
 		dirty_decay, muzzy_decay,
 		heap->background_thread == HEAP_UNKNOWN ? "-"
 		: heap->background_thread               ? "on"

@@ -138,8 +138,8 @@ json_t *json_process(const struct report *report, const struct report_process *p
 	failed |= json_object_set_new(object, "start_time_ns", json_number(process->key.start_ns));
 	failed |= json_object_set_new(object, "comm", json_text(process->comm));
 	failed |= json_object_set_new(object, "exe", json_text(process->exe));
-	failed |= json_object_set_new(object, "unit", json_null());
-	failed |= json_object_set_new(object, "container", json_null());
+	failed |= json_object_set_new(object, "unit", json_text(process->unit));
+	failed |= json_object_set_new(object, "container", json_text(process->container));
 	failed |= json_object_set_new(object, "allocator", json_allocator(process->allocators));
 	failed |= json_object_set_new(object, "allocators", json_allocators(process->allocators));
 	failed |= json_object_set_new(object, "exited", json_boolean(process->exited));

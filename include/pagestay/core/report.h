@@ -93,8 +93,10 @@ struct history;
 
 struct report_process {
 	struct ps_proc_key key;
-	const char *comm; /* any bytes, terminated */
-	const char *exe;  /* any bytes, terminated; NULL: unknown */
+	const char *comm;      /* any bytes, terminated */
+	const char *exe;       /* any bytes, terminated; NULL: unknown */
+	const char *unit;      /* of systemd, any bytes; NULL: in none, or unknown */
+	const char *container; /* its id, cut to 12 hexadecimal digits; NULL: in none, or unknown */
 	bool exited;
 	uint64_t counters[PS_COUNTERS]; /* of this interval, by enum ps_counter */
 	uint64_t open;                  /* as of its end */

@@ -24,6 +24,7 @@
 #define EVENT_DETAIL_BYTES 16
 #define EVENT_NOTE_BYTES   160
 #define EVENT_EXE_BYTES    256
+#define EVENT_CGROUP_BYTES 256
 #define EVENT_RUNS         64
 #define EVENT_UNKNOWN      UINT64_MAX /* a value that could not be read; a report says null */
 
@@ -64,7 +65,8 @@ struct event_note {
 /* A process that is counted, or a change of what it calls itself. Any bytes, terminated. */
 struct event_process {
 	char comm[PS_COMM_BYTES];
-	char exe[EVENT_EXE_BYTES]; /* empty: unknown */
+	char exe[EVENT_EXE_BYTES];       /* empty: unknown */
+	char cgroup[EVENT_CGROUP_BYTES]; /* its path, as the host sees it; empty: unknown */
 };
 
 /* What a process did, and how many connections it has open now. */

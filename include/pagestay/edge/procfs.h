@@ -20,7 +20,7 @@ void procfs_close(struct procfs *procfs);
 /* The process that has the pid now. -ESRCH: none. */
 int procfs_find(const struct procfs *procfs, uint32_t pid, struct ps_proc_key *ret_key);
 
-/* comm, and exe where it may be read (empty otherwise). */
+/* comm, exe where it may be read (empty otherwise), and the control group. */
 int procfs_process(const struct procfs *procfs, const struct ps_proc_key *key,
 	struct event_process *ret_process);
 
