@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The heap of a live process on glibc's malloc, walked from outside (glibc 2.31 to 2.43 were tried).
+ * The heap of a live process on glibc's malloc, walked from outside (glibc 2.31 to 2.43 were
+ * tried).
  *
  * Layouts are not told by version: an arena is what validates as one. Reads only pages that are
  * present. Races with the running process are detected (a size that is no size, a footer that

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Follows the singly linked lists of free chunks that look like chunks in use: fastbins, which an
+ * arena names, and tcaches, which are found as chunks that look like one. Lists change while they
+ * are followed; one ends where a chunk is not of the list's size, and none is longer than its
+ * bound. Links may be mangled (since 2.32): what validates decides. Called by the walk through a
+ * heap.
+ */
+#include "glibc_heap_state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TIME_EVERY 1024u /* links */
+
+/* A thread's tcache: counts of two bytes for each bin, then the lists' first entries. */
+struct tcache_layout {
+	uint64_t chunk_bytes;
+	unsigned bins;
+	bool counts_are_lengths; /* or what may be added yet */
+};
+
+#define TCACHE_BINS_MAX   76u
+#define TCACHE_SMALL_BINS 64u
+#define TCACHE_BYTES_MAX  (TCACHE_BINS_MAX * 10)
+
+static const struct tcache_layout tcache_layouts[] = {
+	{0x290, 64, true},  /* 2.30 */
+	{0x300, 76, false}, /* 2.42 */
+};
+
+/* The size of the chunk whose header is there; 0 if it cannot be read. */
+static uint64_t chunk_bytes_at(struct memory *memory, uint64_t chunk)
+{
+	uint64_t size;
+
+	if (!is_chunk_address(chunk) || memory_read_cached(memory, chunk + 8, &size, sizeof(size)))
+		return 0;
+	return size & ~(uint64_t)SIZE_FLAGS;
+}
+
+/* `least` is the list's size, or of what it has at least. */
+static bool belongs(struct memory *memory, uint64_t chunk, uint64_t least, bool is_exact)
+{
+	const uint64_t bytes = chunk_bytes_at(memory, chunk);
+
+	return is_exact ? bytes == least : bytes >= least && bytes < INT64_MAX;
+}
+
+/*
+ * The chunk that the link at an address leads to, or 0 at the end. Links lead `ahead` bytes behind
+ * the header.
+ */
+struct list {
+	uint64_t bytes;
+	bool is_exact;
+	unsigned ahead;
+};
+
+static int next_chunk(
+	struct memory *memory, const struct list *list, uint64_t link, uint64_t *ret_chunk)
+{
+	uint64_t raw, plain;
+	int error = memory_read_cached(memory, link, &raw, sizeof(raw));
+
+	if (error)
+		return error;
+	plain = raw ^ link >> 12;
+	*ret_chunk = 0;
+	if (plain == 0)
+		return 0;
+	if (belongs(memory, plain - list->ahead, list->bytes, list->is_exact))
+		*ret_chunk = plain - list->ahead;
+	else if (raw && belongs(memory, raw - list->ahead, list->bytes, list->is_exact))
+		*ret_chunk = raw - list->ahead;
+	return 0;
+}
+
+/*
+ * Fastbins.
+ */
+
+static int fast_add(struct walk *walk, uint64_t chunk)
+{
+	if (walk->fast_count == walk->fast_room) {
+		const size_t room = walk->fast_room ? 2 * walk->fast_room : 1024;
+		uint64_t *fast = reallocarray(walk->fast, room, sizeof(*fast));
+
+		if (!fast)
+			return -ENOMEM;
+		walk->fast = fast;
+		walk->fast_room = room;
+	}
+	walk->fast[walk->fast_count++] = chunk;
+	return 0;
+}
+
+static int list_fastbin(struct walk *walk, uint64_t chunk, uint64_t bytes)
+{
+	const struct list list = {.bytes = bytes, .is_exact = true};
+
+	while (chunk && walk->fast_count < FAST_MAX) {
+		int error = walk->fast_count % TIME_EVERY ? 0 : memory_check_time(&walk->memory);
+
+		if (!error)
+			error = fast_add(walk, chunk);
+		if (!error)
+			error = next_chunk(&walk->memory, &list, chunk + CHUNK_HEADER, &chunk);
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+static int by_address(const void *a, const void *b)
+{
+	const uint64_t *first = a, *second = b;
+
+	return *first < *second ? -1 : *first > *second;
+}
+
+int list_fastbins(struct walk *walk)
+{
+	const unsigned before = FASTBINS * 8 + 16;
+	uint64_t heads[FASTBINS];
+	int error;
+
+	walk->fast_count = 0;
+	if (walk->layout.bins < before)
+		return 0;
+	memory_forget(&walk->memory);
+	error = memory_read(
+		&walk->memory, walk->arena + walk->layout.bins - before, heads, sizeof(heads));
+	for (unsigned i = 0; i < FASTBINS && !error; i++) {
+		const uint64_t bytes = CHUNK_MIN + i * 16ull;
+
+		if (heads[i] && belongs(&walk->memory, heads[i], bytes, true))
+			error = list_fastbin(walk, heads[i], bytes);
+		/* A list that changed meanwhile is told as far as it was followed. */
+		if (error == -ENODATA || error == -EFAULT)
+			error = 0;
+	}
+	if (!error && walk->fast_count)
+		qsort(walk->fast, walk->fast_count, sizeof(*walk->fast), by_address);
+	return error;
+}
+
+/*
+ * Tcaches.
+ */
+
+static const struct tcache_layout *tcache_layout_of(uint64_t chunk_bytes)
+{
+	for (size_t i = 0; i < sizeof(tcache_layouts) / sizeof(tcache_layouts[0]); i++)
+		if (tcache_layouts[i].chunk_bytes == chunk_bytes)
+			return &tcache_layouts[i];
+	return NULL;
+}
+
+static struct list tcache_list(unsigned bin)
+{
+	return (struct list){.bytes = CHUNK_MIN + 16ull * bin,
+		.is_exact = bin < TCACHE_SMALL_BINS,
+		.ahead = CHUNK_HEADER};
+}
+
+static uint64_t tcache_entry(const struct tcache_layout *layout, const uint8_t *bytes, unsigned bin)
+{
+	uint64_t entry;
+
+	memcpy(&entry, bytes + 2ull * layout->bins + 8ull * bin, sizeof(entry));
+	return entry;
+}
+
+/* The first entry of each list must be a chunk of its size. An empty tcache is none. */
+static bool is_tcache(
+	struct memory *memory, const struct tcache_layout *layout, const uint8_t *bytes)
+{
+	bool has_entries = false;
+
+	for (unsigned bin = 0; bin < layout->bins; bin++) {
+		const uint64_t entry = tcache_entry(layout, bytes, bin);
+		uint16_t count;
+
+		memcpy(&count, bytes + 2ull * bin, sizeof(count));
+		if (layout->counts_are_lengths && (count != 0) != (entry != 0))
+			return false;
+		if (entry % CHUNK_ALIGN || (entry && !is_chunk_address(entry)))
+			return false;
+		has_entries |= entry != 0;
+	}
+	for (unsigned bin = 0; bin < layout->bins && has_entries; bin++) {
+		const uint64_t entry = tcache_entry(layout, bytes, bin);
+		const struct list list = tcache_list(bin);
+
+		if (entry && !belongs(memory, entry - CHUNK_HEADER, list.bytes, list.is_exact))
+			return false;
+	}
+	return has_entries;
+}
+
+/* All tcaches of a walk are of one layout; the first that validates decides. */
+static bool is_wanted(const struct walk *walk, const struct tcache_layout *layout)
+{
+	return layout && (!walk->tcache_bins || walk->tcache_bins == layout->bins) &&
+	       walk->tcache_count < TCACHES_MAX;
+}
+
+static size_t tcache_bytes(const struct tcache_layout *layout)
+{
+	return layout->bins * (2 + sizeof(uint64_t));
+}
+
+static int tcache_add(struct walk *walk, uint64_t address)
+{
+	if (walk->tcache_count == walk->tcache_room) {
+		const size_t room = walk->tcache_room ? 2 * walk->tcache_room : 64;
+		uint64_t *tcaches = reallocarray(walk->tcaches, room, sizeof(*tcaches));
+
+		if (!tcaches)
+			return -ENOMEM;
+		walk->tcaches = tcaches;
+		walk->tcache_room = room;
+	}
+	walk->tcaches[walk->tcache_count++] = address;
+	return 0;
+}
+
+int note_tcache(struct walk *walk, const struct segment *segment, uint64_t chunk, uint64_t size)
+{
+	const struct tcache_layout *layout = tcache_layout_of(size);
+	const uint64_t address = chunk + CHUNK_HEADER;
+	const void *bytes;
+	int error;
+
+	if (!is_wanted(walk, layout))
+		return 0;
+	/* In the window, for a program may have millions of chunks of that size. */
+	error = memory_view(&walk->memory, address, tcache_bytes(layout), segment->to, &bytes);
+	if (error)
+		return error == -ESRCH || error == -ETIME ? error : 0;
+	memory_forget(&walk->memory);
+	if (!is_tcache(&walk->memory, layout, bytes))
+		return 0;
+	walk->tcache_bins = layout->bins;
+	return tcache_add(walk, address);
+}
+
+static void own_pin(struct heap_pin *pins, unsigned pin_count, uint64_t address)
+{
+	for (unsigned i = 0; i < pin_count; i++)
+		if (pins[i].address == address)
+			pins[i].owner = HEAP_OWNER_TCACHE;
+}
+
+static int follow_list(struct walk *walk, const struct list *list, uint64_t entry, size_t limit,
+	struct heap_pin *pins, unsigned pin_count, uint64_t *bytes)
+{
+	uint64_t chunk = entry - CHUNK_HEADER;
+	int error = 0;
+
+	for (size_t i = 0; chunk && i < limit && !error; i++) {
+		*bytes += chunk_bytes_at(&walk->memory, chunk);
+		own_pin(pins, pin_count, chunk + CHUNK_HEADER);
+		error = i % TIME_EVERY ? 0 : memory_check_time(&walk->memory);
+		if (!error)
+			error = next_chunk(&walk->memory, list, chunk + CHUNK_HEADER, &chunk);
+	}
+	return error == -ENODATA || error == -EFAULT ? 0 : error;
+}
+
+static int follow_tcache(struct walk *walk, uint64_t address, const struct tcache_layout *layout,
+	struct heap_pin *pins, unsigned pin_count, uint64_t *bytes)
+{
+	uint8_t tcache[TCACHE_BYTES_MAX];
+	int error = memory_read(&walk->memory, address, tcache, tcache_bytes(layout));
+
+	if (!error && !is_tcache(&walk->memory, layout, tcache))
+		error = -ENODATA;
+	for (unsigned bin = 0; bin < layout->bins && !error; bin++) {
+		const uint64_t entry = tcache_entry(layout, tcache, bin);
+		const struct list list = tcache_list(bin);
+		uint16_t count;
+
+		memcpy(&count, tcache + 2ull * bin, sizeof(count));
+		if (entry)
+			error = follow_list(walk, &list, entry,
+				layout->counts_are_lengths ? count : TCACHE_LENGTH, pins, pin_count,
+				bytes);
+	}
+	return error == -ENODATA || error == -EFAULT ? 0 : error;
+}
+
+int follow_tcaches(
+	struct walk *walk, struct heap_pin *pins, unsigned pin_count, uint64_t *ret_bytes)
+{
+	uint64_t bytes = 0;
+	int error = 0;
+
+	memory_forget(&walk->memory);
+	for (size_t i = 0; i < walk->tcache_count && !error; i++)
+		for (size_t j = 0; j < sizeof(tcache_layouts) / sizeof(tcache_layouts[0]); j++)
+			if (tcache_layouts[j].bins == walk->tcache_bins)
+				error = follow_tcache(walk, walk->tcaches[i], &tcache_layouts[j],
+					pins, pin_count, &bytes);
+	*ret_bytes = bytes;
+	return error;
+}
