@@ -54,7 +54,9 @@ static int explain(uint32_t pid, int error, struct diag *diag)
 	case -EPERM:
 	case -EACCES:
 		return diag_set(diag, -EPERM,
-			"process %u may not be read: it needs root, or CAP_SYS_PTRACE", pid);
+			"process %u may not be read: that needs CAP_SYS_PTRACE in its user "
+			"namespace",
+			pid);
 	default:
 		return diag_set(
 			diag, error, "process %u cannot be read: %s", pid, strerror(-error));

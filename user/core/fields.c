@@ -72,6 +72,11 @@ static bool get_heap(const struct report_process *process, int offset, int64_t *
 	return value_of(value, ret_value);
 }
 
+static bool get_heap_age(const struct report_process *process, int argument, double *ret_value)
+{
+	return process->heap && real_of(process->heap_age_s, ret_value);
+}
+
 /* What background faults touched are pages only where pages are tracked. */
 static bool get_background_pages(
 	const struct report_process *process, int argument, int64_t *ret_value)
@@ -94,6 +99,7 @@ static bool get_kept_bytes(const struct report_process *process, int requests, d
 #define REAL(member)   .get_real = get_real, .argument = AT(member)
 #define KEPT_BYTES(of) .get_real = get_kept_bytes, .argument = (of)
 #define HEAP(member)   .get = get_heap, .argument = offsetof(struct heap, member)
+#define HEAP_AGE       .get_real = get_heap_age
 #define BACKGROUND     .get = get_background_pages
 
 const struct field report_fields[] = {
@@ -337,6 +343,8 @@ const struct field report_fields[] = {
 	{"heap.purging_threads", FIELD_COUNT, FIELD_GAUGE,
 		"Of them: jemalloc's background threads.", HEAP(purging_threads)},
 	{"heap.walk_ns", FIELD_NANOSECONDS, FIELD_GAUGE, "How long the x-ray took.", HEAP(walk_ns)},
+	{"heap.age_s", FIELD_SECONDS, FIELD_GAUGE,
+		"Since the end of the interval that the x-ray is of.", HEAP_AGE},
 	{"heap.read_bytes", FIELD_BYTES, FIELD_GAUGE, "How much of the process's memory it read.",
 		HEAP(read_bytes)},
 };

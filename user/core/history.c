@@ -8,8 +8,8 @@
 
 #include <string.h>
 
-#define IDLE_CPU_PART 50 /* of an interval; timers and purging threads take less than a fiftieth   \
-			  */
+/* Of an interval: timers and purging threads take less than a fiftieth. */
+#define IDLE_CPU_PART 50
 
 /* That a sample with an x-ray is worth: there are fewer of them, and verdicts rest on them. */
 #define XRAY_WEIGHT 8
@@ -160,7 +160,7 @@ static struct history_sample sample_of(
 		.requests = history->requests,
 	};
 
-	if (!heap)
+	if (!heap || process->heap_age_s > 0)
 		return sample;
 	sample.live_bytes = heap->live_bytes;
 	sample.held_free_bytes = heap->held_free_resident_bytes;

@@ -234,7 +234,7 @@ static int fold_heap(struct tracked_process *process, const struct heap *event)
 		if ((unsigned)heap->pins[i].owner >= HEAP_OWNERS)
 			heap->pins[i].owner = HEAP_OWNER_APPLICATION;
 	process->heap = heap;
-	process->xrayed = true;
+	process->heap_age_ns = 0;
 	return 0;
 }
 
@@ -302,7 +302,6 @@ static void begin_interval(struct track *track)
 		routes_clear(process);
 		memset(process->interval.counters, 0, sizeof(process->interval.counters));
 		process->interval.before = process->memory;
-		process->xrayed = false;
 		if (process->retention)
 			retention_begin(process->retention);
 	}

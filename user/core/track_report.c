@@ -311,7 +311,8 @@ static void report_row(
 		.anon_delta_bytes = REPORT_DELTA_UNKNOWN,
 		.cpu_ns = REPORT_UNKNOWN,
 		.allocators = process->allocators,
-		.heap = process->xrayed ? process->heap : NULL,
+		.heap = process->heap,
+		.heap_age_s = process->heap ? (double)process->heap_age_ns / 1e9 : NAN,
 		.history = &process->history,
 	};
 	memcpy(row->counters, process->interval.counters, sizeof(row->counters));
@@ -378,6 +379,14 @@ static uint64_t age_ns(const struct tracked_process *process, const struct event
 	return tick->now_ns > process->key.start_ns ? tick->now_ns - process->key.start_ns : 0;
 }
 
+/* Forged intervals may be of any length. */
+static uint64_t add(uint64_t a, uint64_t b)
+{
+	uint64_t sum;
+
+	return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
 static int report_rows(struct track *track, const struct event_tick *tick)
 {
 	struct tracked_process *process, *next;
@@ -399,6 +408,7 @@ static int report_rows(struct track *track, const struct event_tick *tick)
 			forget_requests(row);
 		report_pages(track, process, row);
 		history_fold(&process->history, row, tick->interval_ns, age_ns(process, tick));
+		process->heap_age_ns = add(process->heap_age_ns, tick->interval_ns);
 		if (!track->stream.routes)
 			continue;
 		row->routes = &track->routes[used];

@@ -42,7 +42,7 @@ struct tracked_process {
 	struct retention *retention;   /* at the detail level `pages` */
 	struct allocators *allocators; /* NULL: not told */
 	struct heap *heap;             /* the last x-ray; NULL: there was none */
-	bool xrayed;                   /* it is of this interval */
+	uint64_t heap_age_ns;          /* since the end of its interval */
 	struct history history;
 	UT_hash_handle hh;
 };

@@ -113,7 +113,8 @@ struct report_process {
 	uint64_t page_bytes;                 /* the size of a base page */
 	uint64_t cpu_ns;                     /* user and system time, of the interval */
 	const struct allocators *allocators; /* NULL: not looked at, or not yet settled */
-	const struct heap *heap;       /* of the interval's last x-ray; NULL: there was none */
+	const struct heap *heap;             /* of the newest x-ray; NULL: there was none */
+	double heap_age_s; /* since the end of its interval; 0: it is of this one. NAN: none */
 	const struct history *history; /* of all intervals up to and including this one */
 };
 
