@@ -53,7 +53,7 @@ UNIT      := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/t
 LIVE_OBJS := $(patsubst tests/live/%.c,$(B)/tests/live.d/%.o,$(wildcard tests/live/*.c))
 
 .PHONY: all demo check check-unit check-cli check-live check-filters check-servers check-growth \
-        check-kernels check-sanitize bench lint format install uninstall install-deps clean programs
+        check-allocators check-jemalloc check-xray check-verdicts check-kernels check-sanitize bench lab lint format install uninstall install-deps clean programs
 
 all: $(B)/pagestay
 programs: all $(TOOLS) $(WORKLOADS) $(UNIT) $(if $(LIVE_OBJS),$(B)/tests/live)
@@ -124,7 +124,8 @@ demo:
 
 check: install-deps
 	$(Q)$(MAKE) --no-print-directory -k check-unit check-cli check-sanitize check-live \
-		check-filters check-servers check-growth
+		check-filters check-servers check-growth check-allocators check-jemalloc check-xray \
+		check-verdicts
 
 check-unit: programs
 	$(Q)tools/run-tests $(UNIT)
@@ -144,6 +145,9 @@ check-servers: programs
 check-growth: programs
 	$(Q)tests/growth
 
+check-allocators check-jemalloc check-xray check-verdicts: programs
+	$(Q)tests/$(@:check-%=%)
+
 check-kernels: programs
 	$(Q)tools/check-kernels
 
@@ -154,6 +158,11 @@ check-sanitize:
 bench: install-deps
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tools/bench
+
+# Compares allocators over several shapes of traffic; the report is build/lab/REPORT.md.
+lab: install-deps
+	$(Q)$(MAKE) --no-print-directory all $(TOOLS)
+	$(Q)tools/lab
 
 # Builds what it reads by itself, in build/lint and build/analyzer.
 lint: install-deps

@@ -72,7 +72,7 @@ static void put_remedy(const struct sink_text *text, FILE *page, const char *lab
 		(void)snprintf(words, sizeof(words), "~%s: %s", bytes, remedy->text);
 	text_put_words(text, page, label, words);
 	if (remedy->setting[0])
-		text_put_words(text, page, "  setting", remedy->setting);
+		text_put_setting(text, page, remedy->setting);
 	if (remedy->caveat[0])
 		text_put_words(text, page, "  but", remedy->caveat);
 }

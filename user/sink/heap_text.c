@@ -11,9 +11,9 @@
 
 #include "pagestay/base/text.h"
 
-#define LABEL_COLUMNS 12
-#define WORD_MAX      72
-#define PINS_SHOWN    5
+#define LABEL_COLUMNS   12
+#define SETTING_COLUMNS 4
+#define PINS_SHOWN      5
 
 int text_columns(unsigned terminal)
 {
@@ -22,9 +22,11 @@ int text_columns(unsigned terminal)
 					: (int)terminal;
 }
 
-void text_put_words(const struct sink_text *text, FILE *page, const char *label, const char *words)
+/* `indent` columns, of which the label takes some in the first line. */
+static void put_wrapped(
+	const struct sink_text *text, FILE *page, int indent, const char *label, const char *words)
 {
-	int room = text->columns - LABEL_COLUMNS;
+	int room = text->columns - indent;
 
 	while (*words) {
 		int length = (int)strlen(words);
@@ -35,11 +37,21 @@ void text_put_words(const struct sink_text *text, FILE *page, const char *label,
 				length--;
 			length = length ? length : room;
 		}
-		text_put_line(text, page, "%-*s%.*s", LABEL_COLUMNS, label, length, words);
+		text_put_line(text, page, "%-*s%.*s", indent, label, length, words);
 		words += length;
 		words += *words == ' ';
 		label = "";
 	}
+}
+
+void text_put_words(const struct sink_text *text, FILE *page, const char *label, const char *words)
+{
+	put_wrapped(text, page, LABEL_COLUMNS, label, words);
+}
+
+void text_put_setting(const struct sink_text *text, FILE *page, const char *setting)
+{
+	put_wrapped(text, page, SETTING_COLUMNS, "", setting);
 }
 
 static void put_allocator(const struct sink_text *text, FILE *page, const char *label,

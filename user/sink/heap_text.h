@@ -16,6 +16,9 @@ int text_columns(unsigned terminal);
 /* Words behind a label, wrapped at the terminal's width and set in below the label. */
 void text_put_words(const struct sink_text *text, FILE *page, const char *label, const char *words);
 
+/* What is to be copied into a shell or a file: set in less, so that its words are seldom cut. */
+void text_put_setting(const struct sink_text *text, FILE *page, const char *setting);
+
 /* One line an allocator, and the settings in its environment. */
 void text_put_allocators(
 	const struct sink_text *text, FILE *page, const struct allocators *allocators);
