@@ -77,7 +77,7 @@ static bool is_program(const struct look *look, const struct object *object)
 /* Libraries that are there for others to call are told by slots alone. */
 static bool is_library(const struct look *look, const struct object *object)
 {
-	return !is_program(look, object) && (object->facts->defines & 1u << FUNCTION_MALLOC);
+	return !is_program(look, object) && object->facts->definitions[FUNCTION_MALLOC];
 }
 
 static enum rank rank_of_content(

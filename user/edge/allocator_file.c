@@ -178,8 +178,8 @@ static int visit_symbol(void *context, uint32_t index, const Elf64_Sym *symbol, 
 		note_signature(reading->facts, name);
 	if (function == FUNCTIONS)
 		return 0;
-	if (symbol->st_shndx != SHN_UNDEF && symbol->st_value)
-		reading->facts->defines |= 1u << function;
+	if (symbol->st_shndx != SHN_UNDEF)
+		reading->facts->definitions[function] = symbol->st_value;
 	if (reading->import_count < IMPORTS) {
 		reading->imports[reading->import_count].symbol = index;
 		reading->imports[reading->import_count++].function = function;

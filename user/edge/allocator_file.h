@@ -50,8 +50,9 @@ struct file_allocator {
 struct file_facts {
 	bool is_elf;          /* nothing else is known if not */
 	bool has_interpreter; /* a program that ld.so loads libraries for */
-	uint32_t defines;     /* bit 1 << allocator_function, for others to bind to */
-	uint64_t dynamic;     /* address; 0: none */
+	/* Where the functions are that others may bind to; 0: not in this file. */
+	uint64_t definitions[FUNCTIONS];
+	uint64_t dynamic; /* address; 0: none */
 	unsigned segment_count, slot_count, allocator_count;
 	struct file_segment segments[FILE_SEGMENTS];
 	struct file_slot slots[FILE_SLOTS];

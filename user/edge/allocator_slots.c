@@ -182,7 +182,7 @@ static bool provides(const struct object *object, enum allocator_function functi
 
 	if (!object->facts)
 		return name != ALLOCATOR_UNKNOWN;
-	return (object->facts->defines & 1u << function) &&
+	return object->facts->definitions[function] &&
 	       (function != FUNCTION_NEW || name != ALLOCATOR_UNKNOWN);
 }
 
@@ -207,6 +207,10 @@ static int provider_by(const struct objects *objects, struct target *target,
 			return error;
 		provider = error ? NULL : objects_at(objects, target, value);
 		if (!provider || !provides(provider, function))
+			continue;
+		/* Into itself, but not to the function: not bound yet, it leads to the linker. */
+		if (provider == object &&
+			value != object->bias + object->facts->definitions[function])
 			continue;
 		*ret_provider = provider;
 		return 0;
