@@ -12,7 +12,7 @@ void line_add(char *line, size_t line_bytes, const char *format, ...)
 	va_list arguments;
 	int wanted;
 
-	if (used + 1 >= line_bytes)
+	if (used == line_bytes || line_bytes < 2)
 		return;
 	va_start(arguments, format);
 	wanted = vsnprintf(line + used, line_bytes - used, format, arguments);

@@ -21,17 +21,23 @@
 #define PURGE_SLACK_S 5.0
 #define FALLING       0.7 /* of what there was: what is less now is on its way back */
 
-#define RETURNED_SHARE 0.5 /* of what was asked for, or of RSS's range */
-#define FALLEN_SHARE                                                                               \
-	0.25 /* of the greatest RSS: less may be a cache's or a pool's coming and going */
+#define RETURNED_SHARE 0.5  /* of what was asked for, or of RSS's range */
+#define FALLEN_SHARE   0.25 /* of the greatest RSS: caches and pools come and go by less */
+
+/* Shares of touched pages that are still there. Even a good allocator keeps some to work with. */
 #define SURVIVED_LITTLE 0.3
 #define SURVIVED_HALF   0.5
 #define SURVIVED_MUCH   0.7
 #define SURVIVED_ALL    0.9
 
+#define COLLAPSED 10 /* times less memory than an interval before */
+
+/* What threads' stacks and buffers of requests under way move memory by; or a part of memory. */
 #define FLAT_BYTES  (4 * MIB)
 #define FLAT_PART   20
 #define SMALL_BYTES (16 * MIB) /* of memory without an x-ray: little can hide in it */
+
+#define COVERED 0.5 /* of firm memory: an x-ray of less says nothing of the whole */
 
 #define CACHE_GREW 0.8 /* of live memory now: so little there was when the watch began */
 
@@ -127,6 +133,18 @@ static unsigned seconds(double value)
  * Nothing to judge yet, or nothing any more.
  */
 
+/* All at once, and nothing was seen since: what exits looks so. */
+static bool has_collapsed(const struct facts *facts)
+{
+	const struct history *history = facts->history;
+	uint64_t before;
+
+	if (history->sample_count < 2)
+		return false;
+	before = history->samples[history->sample_count - 2].rss_bytes;
+	return before != REPORT_UNKNOWN && before >= MIB && facts->rss_bytes < before / COLLAPSED;
+}
+
 static bool too_thin(const struct facts *facts, struct finding *finding)
 {
 	const struct history *history = facts->history;
@@ -139,6 +157,9 @@ static bool too_thin(const struct facts *facts, struct finding *finding)
 			"its memory could not be read: it is about to exit, or privileges lack");
 	else if (!known_or_0(facts->rss_bytes) || !known_or_0(facts->anon_bytes))
 		WHY(finding, "it has no memory of its own: it is exiting, or a kernel thread");
+	else if (has_collapsed(facts))
+		WHY(finding,
+			"wait an interval: its memory went all at once, as when a process exits");
 	else if (facts->observed_s < VERDICT_WATCH_S || history->intervals < VERDICT_INTERVALS)
 		WHY(finding, "wait: watched %u s, a verdict needs at least %u s and %u intervals",
 			seconds(facts->observed_s), VERDICT_WATCH_S, VERDICT_INTERVALS);
@@ -168,9 +189,9 @@ static bool live_grows(const struct facts *facts, struct finding *finding)
 	finding->ceiling = facts->live_bytes == REPORT_UNKNOWN ? CEILING_INDIRECT : CEILING_XRAY;
 	finding->margin = margin_above(growth) * clamped(2 * facts->live.late_share);
 	finding->complete = facts->walked * (is_held ? BOTH : 1);
-	WHY(finding,
-		"live memory grew by %s over the second half of the watch, to %s, and went on%s",
-		bytes_text((uint64_t)facts->live.growth_bytes, grown), bytes_text(now, live),
+	WHY(finding, "live memory grew by %s over the second half of the %s, to %s, and went on%s",
+		bytes_text((uint64_t)facts->live.growth_bytes, grown),
+		facts->live.by_requests ? "requests" : "watch", bytes_text(now, live),
 		facts->live_bytes == REPORT_UNKNOWN ? " (jemalloc's active pages stand for it)"
 						    : "");
 	if (is_held)
@@ -392,6 +413,26 @@ static bool rss_fell(const struct facts *facts, struct finding *finding)
 	return true;
 }
 
+/* jemalloc's decay, seen as it runs. */
+static bool dirty_went(const struct facts *facts, struct finding *finding)
+{
+	uint64_t crest = facts->crest_bytes, gone;
+	char before[16], now[16], given[16];
+
+	if (!facts->xray_jemalloc || crest == REPORT_UNKNOWN || crest < facts->dirty_bytes)
+		return false;
+	gone = crest - facts->dirty_bytes;
+	if (gone < facts->material_bytes || share_of(gone, crest) < RETURNED_SHARE ||
+		facts->madvised_bytes == REPORT_UNKNOWN || facts->madvised_bytes < gone / 2)
+		return false;
+	finding->margin = margin_above(share_of(gone, crest) / RETURNED_SHARE);
+	finding->ceiling = CEILING_KERNEL;
+	WHY(finding, "jemalloc's dirty pages went from %s to %s, and madvise gave back %s",
+		bytes_text(crest, before), bytes_text(facts->dirty_bytes, now),
+		bytes_text(facts->madvised_bytes, given));
+	return true;
+}
+
 static bool pages_went(const struct facts *facts, struct finding *finding)
 {
 	char touched[16];
@@ -411,21 +452,6 @@ static bool pages_went(const struct facts *facts, struct finding *finding)
 	return true;
 }
 
-static bool space_went(const struct facts *facts, struct finding *finding)
-{
-	double returned = share_of(facts->returned_bytes, facts->asked_bytes);
-	char asked[16], back[16];
-
-	if (returned < RETURNED_SHARE || !is_flat(facts) ||
-		known_or_0(facts->asked_bytes) < 4 * facts->material_bytes)
-		return false;
-	finding->margin = margin_above(returned / RETURNED_SHARE);
-	finding->ceiling = CEILING_INDIRECT;
-	WHY(finding, "of %s asked of the kernel, %s was given back, and memory stayed as it was",
-		bytes_text(facts->asked_bytes, asked), bytes_text(facts->returned_bytes, back));
-	return true;
-}
-
 static bool goes_back(const struct facts *facts, struct finding *finding)
 {
 	/* What an x-ray says of now outweighs what the kernel has seen. */
@@ -433,10 +459,9 @@ static bool goes_back(const struct facts *facts, struct finding *finding)
 		return false;
 	finding->cause = CAUSE_NONE;
 	finding->complete = 1;
-	if (rss_fell(facts, finding))
+	if (rss_fell(facts, finding) || dirty_went(facts, finding))
 		return true;
-	return trend_growth(&facts->anon) < 1 &&
-	       (pages_went(facts, finding) || space_went(facts, finding));
+	return trend_growth(&facts->anon) < 1 && pages_went(facts, finding);
 }
 
 /*
@@ -458,7 +483,7 @@ static bool memory_grows(const struct facts *facts, struct finding *finding)
 	finding->margin = margin_above(growth);
 	finding->complete = 1;
 	WHY(finding,
-		"anonymous memory grew by %s over the second half of the watch and went on, and "
+		"anonymous memory grew by %s over half the watch and went on, and "
 		"%u %% of what requests touched stayed %u s; an allocator may do that too",
 		bytes_text((uint64_t)facts->anon.growth_bytes, grown), percent(facts->survival),
 		facts->survival_age_s);
@@ -513,7 +538,8 @@ static bool is_steady(const struct facts *facts, struct finding *finding)
 	char anon[16], least[16], held[16];
 
 	finding->ceiling = ceiling_of_steady(facts);
-	if (finding->ceiling <= 0 || !is_flat(facts) || ratio >= 1)
+	if (finding->ceiling <= 0 || !is_flat(facts) || ratio >= 1 ||
+		(has_xray && facts->coverage < COVERED))
 		return false;
 	finding->cause = cause_of_steady(facts);
 	finding->margin = margin_below(ratio);
@@ -523,6 +549,23 @@ static bool is_steady(const struct facts *facts, struct finding *finding)
 		bytes_text(facts->anon.most_bytes, anon));
 	if (has_xray)
 		WHY(finding, ", and %s of it is held free", bytes_text(facts->held_bytes, held));
+	return true;
+}
+
+/* Says little of memory: comes behind all that says more. */
+static bool space_goes_back(const struct facts *facts, struct finding *finding)
+{
+	double returned = share_of(facts->returned_bytes, facts->asked_bytes);
+	char asked[16], back[16];
+
+	if (facts->xray_glibc || facts->xray_jemalloc || returned < RETURNED_SHARE ||
+		!is_flat(facts) || known_or_0(facts->asked_bytes) < 4 * facts->material_bytes)
+		return false;
+	finding->margin = margin_above(returned / RETURNED_SHARE);
+	finding->ceiling = CEILING_GUESS;
+	finding->complete = 1;
+	WHY(finding, "of %s asked of the kernel, %s was given back, and memory stayed as it was",
+		bytes_text(facts->asked_bytes, asked), bytes_text(facts->returned_bytes, back));
 	return true;
 }
 
@@ -546,7 +589,7 @@ static bool is_open_by_xray(const struct facts *facts, struct finding *finding)
 			"stays takes %u s of idleness, so far %u",
 			bytes_text(facts->dirty_bytes, held), seconds(purge_wait_s(facts)),
 			seconds(facts->idle_s));
-	else if (facts->coverage < 0.5)
+	else if (facts->coverage < COVERED)
 		WHY(finding,
 			"%s of anonymous memory is outside the heap that was x-rayed: another "
 			"allocator's, a runtime's, or the program's own mappings",
@@ -565,7 +608,7 @@ static bool is_open(const struct facts *facts, struct finding *finding)
 
 	finding->cause = CAUSE_NONE;
 	for (size_t i = 0; i < sizeof(runtimes) / sizeof(runtimes[0]); i++)
-		if (facts_has(facts, runtimes[i]) && facts->coverage < 0.5)
+		if (facts_has(facts, runtimes[i]) && facts->coverage < COVERED)
 			finding->cause = CAUSE_RUNTIME_HEAP;
 	if (facts->xray_glibc || facts->xray_jemalloc)
 		return is_open_by_xray(facts, finding);
@@ -574,6 +617,11 @@ static bool is_open(const struct facts *facts, struct finding *finding)
 			"no x-ray: what of its memory is free is not known; run `pagestay diagnose "
 			"%u`",
 			(unsigned)facts->process->key.tgid);
+	else if (facts->heap != facts->process->heap)
+		WHY(finding,
+			"the last x-ray is %u s old and says nothing of now; run `pagestay "
+			"diagnose %u`",
+			seconds(facts->process->heap_age_s), (unsigned)facts->process->key.tgid);
 	else
 		WHY(finding,
 			"what of its memory is free cannot be read from outside (%s): the kernel "
@@ -599,6 +647,7 @@ static const struct rule {
 	{VERDICT_GROWING, memory_grows},
 	{VERDICT_UNKNOWN, may_be_fragmented},
 	{VERDICT_STEADY, is_steady},
+	{VERDICT_RETURNING, space_goes_back},
 	{VERDICT_UNKNOWN, is_open},
 };
 

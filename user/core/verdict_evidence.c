@@ -65,6 +65,8 @@ static void allocator_line(const struct facts *facts, char *line)
 		line_add(line, VERDICT_LINE_BYTES,
 			"; the x-ray (%s) accounts for %u %% of anonymous memory",
 			allocator_names[facts->name], whole(100 * facts->coverage));
+	if (has_xray && facts->process->heap_age_s >= 1)
+		line_add(line, VERDICT_LINE_BYTES, ", %u s ago", whole(facts->process->heap_age_s));
 }
 
 static void glibc_line(const struct facts *facts, char *line)
@@ -95,6 +97,35 @@ static void held_line(const struct facts *facts, char *line)
 		"live chunks; %s lies at tops, %s on pages with live data",
 		bytes_text(facts->interior_bytes, trim), bytes_text(facts->tops_bytes, tops),
 		bytes_text(facts->pinned_bytes, pinned));
+}
+
+#define UNPIN_INDEX 3 /* of heap_unpin_chunks: 64 */
+
+/* Whose the chunks are that keep free memory from going back by itself. */
+static void pins_line(const struct facts *facts, char *line)
+{
+	const struct heap *heap = facts->heap;
+	uint64_t owners[HEAP_OWNERS] = {}, unpinned = heap->unpin_bytes[UNPIN_INDEX];
+	bool is_first = true;
+	char back[16];
+
+	if (!facts->xray_glibc || facts->held_bytes < facts->material_bytes || !heap->pin_count)
+		return;
+	for (unsigned i = 0; i < heap->pin_count && i < HEAP_PINS; i++)
+		if ((unsigned)heap->pins[i].owner < HEAP_OWNERS)
+			owners[heap->pins[i].owner]++;
+	line_add(line, VERDICT_LINE_BYTES, "the greatest pins are");
+	for (int i = 0; i < HEAP_OWNERS; i++) {
+		if (!owners[i])
+			continue;
+		line_add(line, VERDICT_LINE_BYTES, "%s %" PRIu64 " of %s", is_first ? "" : ",",
+			owners[i], heap_owner_names[i]);
+		is_first = false;
+	}
+	if (unpinned != HEAP_UNKNOWN)
+		line_add(line, VERDICT_LINE_BYTES,
+			"; freeing the %u topmost live chunks of each segment would return %s",
+			heap_unpin_chunks[UNPIN_INDEX], bytes_text(unpinned, back));
 }
 
 static void thresholds_line(const struct facts *facts, char *line)
@@ -222,6 +253,7 @@ static void (*const lines[])(const struct facts *facts, char *line) = {
 	glibc_line,
 	held_line,
 	thresholds_line,
+	pins_line,
 	jemalloc_line,
 	decay_line,
 	huge_line,

@@ -23,13 +23,16 @@
 /* Growth is told over requests, which a leak follows, if there are so many in the samples. */
 #define TREND_REQUESTS 50
 
-#define GROWTH_BYTES  (2 * MIB) /* in half a watch: caches and pools do that much */
-#define GROWTH_PART   20        /* of what there was */
-#define GROWTH_ERRORS 3.0       /* standard errors: one chance in some hundred */
-#define GROWTH_LATE   0.25      /* of the growth, in the last quarter: half of an even growth's */
+/* In half a watch; caches and pools do that much, and a leak does it when watched for longer. */
+#define GROWTH_BYTES  MATERIAL_BYTES
+#define GROWTH_PART   MATERIAL_PART /* of what there was */
+#define GROWTH_ERRORS 3.0           /* standard errors: one chance in some hundred */
+#define GROWTH_LATE   0.25 /* of the growth, in the last quarter: half of an even growth's */
 
 /* Blocks of a size that the threshold has risen to explain at most so many times their size. */
 #define RATCHET_BLOCKS 32
+
+#define XRAY_AGE_S 60 /* what is older says nothing of now */
 
 #define LONG_DECAY_MS 60000 /* jemalloc's default is 10 s */
 
@@ -85,10 +88,9 @@ static bool has_requests(const struct history *history)
 }
 
 /* Where the value was known, over requests or over time. */
-static unsigned points_of(
-	const struct history *history, size_t offset, struct point points[HISTORY_SAMPLES])
+static unsigned points_of(const struct history *history, size_t offset, bool by_requests,
+	struct point points[HISTORY_SAMPLES])
 {
-	bool by_requests = has_requests(history);
 	unsigned count = 0;
 
 	for (unsigned i = 0; i < history->sample_count; i++) {
@@ -163,7 +165,8 @@ static void bounds_of(const struct history *history, size_t offset, struct trend
 	}
 }
 
-static void trend_of(const struct history *history, size_t offset, struct trend *ret_trend)
+static void trend_of(
+	const struct history *history, size_t offset, bool by_requests, struct trend *ret_trend)
 {
 	struct point points[HISTORY_SAMPLES];
 	unsigned count = 0, first = 0;
@@ -172,7 +175,8 @@ static void trend_of(const struct history *history, size_t offset, struct trend 
 	bounds_of(history, offset, ret_trend);
 	if (!history->sample_count)
 		return;
-	count = points_of(history, offset, points);
+	ret_trend->by_requests = by_requests && has_requests(history);
+	count = points_of(history, offset, ret_trend->by_requests, points);
 	if (!count)
 		return;
 	while (first < count &&
@@ -324,6 +328,19 @@ static void facts_of_survival(const struct report_process *process, struct facts
 	}
 }
 
+static uint64_t most_held(const struct history *history)
+{
+	uint64_t most = REPORT_UNKNOWN;
+
+	for (unsigned i = 0; i < history->sample_count; i++) {
+		uint64_t held = believed(history->samples[i].held_free_bytes);
+
+		if (held != REPORT_UNKNOWN && (most == REPORT_UNKNOWN || held > most))
+			most = held;
+	}
+	return most;
+}
+
 static void facts_of_watch(struct facts *facts)
 {
 	const struct history *history = facts->history;
@@ -332,9 +349,12 @@ static void facts_of_watch(struct facts *facts)
 
 	facts->observed_s = (double)history->observed_ns / NS_PER_S;
 	facts->idle_s = (double)history->idle_ns / NS_PER_S;
-	trend_of(history, offsetof(struct history_sample, live_bytes), &facts->live);
-	trend_of(history, offsetof(struct history_sample, held_free_bytes), &facts->held);
-	trend_of(history, offsetof(struct history_sample, anon_bytes), &facts->anon);
+	/* Active pages grow with the requests that come at a time as well: only time tells. */
+	trend_of(history, offsetof(struct history_sample, live_bytes),
+		facts->live_bytes != REPORT_UNKNOWN, &facts->live);
+	trend_of(history, offsetof(struct history_sample, held_free_bytes), false, &facts->held);
+	trend_of(history, offsetof(struct history_sample, anon_bytes), true, &facts->anon);
+	facts->crest_bytes = most_held(history);
 	facts->asked_bytes = believed(history->asked_bytes);
 	facts->returned_bytes = believed(history->returned_bytes);
 	facts->madvised_bytes = believed(known_or_0(believed(history->madvise_dontneed_bytes)) +
@@ -356,7 +376,8 @@ void facts_of(const struct report_process *process, struct facts *ret_facts)
 	facts->process = process;
 	heap_unknown(&facts->no_heap);
 	history_init(&facts->no_history);
-	facts->heap = process->heap ? process->heap : &facts->no_heap;
+	facts->heap = process->heap && !(process->heap_age_s > XRAY_AGE_S) ? process->heap
+									   : &facts->no_heap;
 	facts->history = process->history ? process->history : &facts->no_history;
 	facts_of_memory(process, facts);
 	facts_of_allocator(facts);

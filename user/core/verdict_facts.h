@@ -23,8 +23,12 @@
 /* glibc's own number of arenas that nobody need think about. */
 #define FEW_ARENAS 2
 
-/* How a value of the history went over the second half of the watch. */
+/*
+ * How a value of the history went over the second half of the watch; of its requests, if there were
+ * many: a leak follows them, and a pause does not end it. The bounds are always of time.
+ */
 struct trend {
+	bool by_requests;
 	unsigned count;      /* of samples; below TREND_SAMPLES the rest is 0 */
 	double growth_bytes; /* by a line of least squares; may be negative */
 	double error_bytes;  /* its standard error */
@@ -44,7 +48,7 @@ struct facts {
 	const struct history *history;
 	const struct heap *heap;
 	struct history no_history;    /* `history` if there is none: empty */
-	struct heap no_heap;          /* `heap` if there was no x-ray: all unknown */
+	struct heap no_heap;          /* `heap` if there was no x-ray, or long ago: all unknown */
 	const struct allocator *main; /* the one that serves malloc; NULL: not known */
 	enum allocator_name name;     /* of the x-ray's heap, or of `main` */
 	bool xray_glibc, xray_jemalloc;
@@ -70,6 +74,7 @@ struct facts {
 	/* Of the watch. */
 	struct trend live, held, anon;
 	uint64_t floor_bytes; /* the least that was held free at any x-ray of the second half */
+	uint64_t crest_bytes; /* the most that was, at any x-ray */
 	uint64_t asked_bytes, returned_bytes, madvised_bytes, touched_bytes, kept_bytes;
 	uint64_t requests, madvise_calls;
 	uint64_t fallen_bytes; /* of RSS, from its most */
