@@ -25,7 +25,7 @@ const char options_help[] =
 	"  pagestay [watch] [INTERVAL [COUNT]]  reports every INTERVAL (default: 10 s)\n"
 	"  pagestay record -o FILE [INTERVAL [COUNT]]  the same events into a recording\n"
 	"  pagestay replay FILE                 the reports of a recording, without root\n"
-	"  pagestay diagnose PID                why its memory grows or stays, and what helps\n"
+	"  pagestay diagnose PID                why its memory grows or stays; what helps\n"
 	"  pagestay xray PID                    its heap: live, held free, pins, what a trim\n"
 	"                                       would return\n"
 	"  pagestay compare A B                 two recordings, or two pids, side by side;\n"
