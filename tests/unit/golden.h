@@ -18,7 +18,7 @@
 
 #include "pagestay/base/cleanup.h"
 
-#define GOLDEN_BYTES 65536 /* what nobody reads is no golden file */
+#define GOLDEN_BYTES 131072 /* what nobody reads is no golden file */
 
 static inline bool golden_update(void)
 {
