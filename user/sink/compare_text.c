@@ -120,7 +120,7 @@ static void cell_ratio(double ratio, char out[CELL_BYTES])
 
 static struct cells cells_of(const struct compare_row *row)
 {
-	struct cells cells;
+	struct cells cells = {};
 
 	cell_value(row->unit, row->values[0], cells.values[0]);
 	cell_value(row->unit, row->values[1], cells.values[1]);
