@@ -392,6 +392,21 @@ static void the_oldest_files_are_forgotten(void **state)
  * Files that are not what they seem.
  */
 
+/* It has all that marks are compared with. */
+static void our_own_file_has_no_marks(void **state)
+{
+	const struct fixture *fixture = *state;
+	const struct file_facts *facts;
+	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(allocator_file_facts(fixture->cache, fd, &facts), 0);
+	assert_true(facts->is_elf);
+	assert_true(facts->slot_count > 0);
+	assert_int_equal(facts->allocator_count, 0);
+	(void)close(fd);
+}
+
 static char *read_program(size_t *ret_length)
 {
 	int fd = open(PROGRAM, O_RDONLY | O_CLOEXEC);
@@ -596,6 +611,7 @@ int main(int argc, char **argv)
 		TEST(many_processes_of_few_programs_cost_few_reads),
 		TEST(a_file_that_changed_is_read_again),
 		TEST(the_oldest_files_are_forgotten),
+		TEST(our_own_file_has_no_marks),
 		TEST(damaged_files_do_no_harm),
 		TEST(a_huge_file_is_not_read_whole),
 	};

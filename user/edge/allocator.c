@@ -74,10 +74,23 @@ static bool is_program(const struct look *look, const struct object *object)
 	return look->objects.has_program && object == look->objects.list;
 }
 
-/* Libraries that are there for others to call are told by slots alone. */
-static bool is_library(const struct look *look, const struct object *object)
+static bool is_libc(enum allocator_name name)
 {
-	return !is_program(look, object) && object->facts->definitions[FUNCTION_MALLOC];
+	return name == ALLOCATOR_GLIBC || name == ALLOCATOR_MUSL;
+}
+
+/* Whether an allocator that lies in the object is used, whatever slots say. */
+static bool is_used(const struct look *look, const struct object *object, enum allocator_name name)
+{
+	const struct file_facts *facts = object->facts;
+
+	if (!allocator_serves(name))
+		return true;
+	/* A libc is linked into programs without a dynamic linker, and nowhere else. */
+	if (is_libc(name))
+		return is_program(look, object) && !facts->has_interpreter;
+	/* Libraries that are there for others to call are told by slots alone. */
+	return is_program(look, object) || !facts->definitions[FUNCTION_MALLOC];
 }
 
 static enum rank rank_of_content(
@@ -89,7 +102,7 @@ static enum rank rank_of_content(
 		return RANK_OTHER;
 	if (name == ALLOCATOR_GO)
 		return RANK_GO;
-	return name == ALLOCATOR_GLIBC || name == ALLOCATOR_MUSL ? RANK_PROGRAM : RANK_OWN;
+	return is_libc(name) ? RANK_PROGRAM : RANK_OWN;
 }
 
 static void look_at_content(struct look *look, const struct object *object)
@@ -98,18 +111,11 @@ static void look_at_content(struct look *look, const struct object *object)
 		const enum allocator_name name = object->facts->allocators[i].name;
 		const enum rank rank = rank_of_content(look, object, name);
 
-		if (rank != RANK_RUNTIME && is_library(look, object))
+		if (!is_used(look, object, name))
 			continue;
 		(void)add_finding(look, name, rank,
 			rank == RANK_RUNTIME ? SIGN_RUNTIME : SIGN_CONTENT, object);
 	}
-}
-
-static bool is_libc(const struct object *object)
-{
-	const enum allocator_name name = object_allocator(object);
-
-	return name == ALLOCATOR_GLIBC || name == ALLOCATOR_MUSL;
 }
 
 static int look_at_slots(struct look *look, struct target *target, const struct object *object)
@@ -122,7 +128,7 @@ static int look_at_slots(struct look *look, struct target *target, const struct 
 	if (error)
 		return error == -ENOENT ? 0 : error;
 	/* A library's calls of itself make nobody use it; the libc's own serve its callers. */
-	if (provider == object && !is_program(look, object) && !is_libc(object))
+	if (provider == object && !is_program(look, object) && !is_libc(object_allocator(object)))
 		return 0;
 	look->slot_objects++;
 	finding = add_finding(look, object_allocator(provider),
@@ -207,7 +213,7 @@ static void tell_evidence(const struct finding *finding, const struct file_alloc
 			object, finding->object->facts ? "" : ", by its name");
 		break;
 	case SIGN_CONTENT:
-		if (finding->name == ALLOCATOR_GO)
+		if (finding->name == ALLOCATOR_GO && allocator->version[0])
 			(void)snprintf(text, bytes, "Go's build information in %.48s", object);
 		else
 			(void)snprintf(text, bytes, "static: %s of %s in %.48s",

@@ -48,6 +48,8 @@ static const struct mark {
 	{ALLOCATOR_MUSL, 1, '-', "0X+0X 0X-0x+0x 0x"},
 	{ALLOCATOR_MUSL, 1, 'N', "o error information"},
 	{ALLOCATOR_MUSL, 1, '\x14', "\0\x19\0\x1f\0\x24\0\x2a\0\x32\0\x3f"},
+	{ALLOCATOR_GO, 1, 'a', "ll goroutines are asleep - deadlock!"},
+	{ALLOCATOR_GO, 2, 'm', "call called on m->g0 stack"},
 	{ALLOCATOR_V8, 1, 'I', "neffective mark-compacts near heap limit"},
 };
 
@@ -261,6 +263,9 @@ int marks_find(const struct elf_file *file, uint32_t *ret_names)
 	result = find_go(file, NULL);
 	if (result < 0)
 		return result;
+	/* musl's texts alone are few, and may belong to something that the program carries. */
+	if (names & 1u << ALLOCATOR_GLIBC)
+		names &= ~(1u << ALLOCATOR_MUSL);
 	*ret_names = result ? names | 1u << ALLOCATOR_GO : names;
 	return 0;
 }
