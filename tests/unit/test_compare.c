@@ -369,6 +369,50 @@ static void heap_of_jemalloc(void **state)
 	columns_free(columns);
 }
 
+static void heap_that_lost_nothing_is_preferred(void **state)
+{
+	struct columns *columns = columns_made();
+	struct report_process process = process_at(1, "server", MIB, 1);
+	struct heap heap;
+
+	heap_unknown_here(&heap);
+	heap.live_bytes = 5 * MIB;
+	heap.lost_segments = 2;
+	heap.lost_bytes = 70 * MIB;
+	process.heap = &heap;
+	fold_one(columns, &process, SECOND_NS);
+	assert_value(columns, "live_bytes", 5 * MIB);
+	assert_int_equal(chosen(columns)->heap_lost_bytes, 70 * MIB);
+	heap.live_bytes = 20 * MIB;
+	heap.lost_segments = heap.lost_bytes = 0;
+	fold_one(columns, &process, SECOND_NS);
+	heap.live_bytes = 6 * MIB;
+	heap.lost_segments = 1;
+	heap.lost_bytes = 0;
+	fold_one(columns, &process, SECOND_NS);
+	assert_value(columns, "live_bytes", 20 * MIB);
+	assert_int_equal(chosen(columns)->heap_lost_bytes, 0);
+	assert_int_equal(chosen(columns)->heap_at_ns, 2 * SECOND_NS);
+	columns_free(columns);
+}
+
+static void heap_of_an_earlier_interval_is_no_news(void **state)
+{
+	struct columns *columns = columns_made();
+	struct report_process process = process_at(1, "server", MIB, 1);
+	struct heap heap;
+
+	heap_unknown_here(&heap);
+	heap.live_bytes = 5 * MIB;
+	process.heap = &heap;
+	fold_one(columns, &process, SECOND_NS);
+	process.heap_age_s = 1;
+	fold_one(columns, &process, SECOND_NS);
+	assert_value(columns, "live_bytes", 5 * MIB);
+	assert_int_equal(chosen(columns)->heap_at_ns, SECOND_NS);
+	columns_free(columns);
+}
+
 static void allocator_is_the_first(void **state)
 {
 	struct columns *columns = columns_made();
@@ -680,6 +724,8 @@ static void notes_tell_what_changes_how_it_is_read(void **state)
 
 	heap_unknown_here(&heap);
 	heap.active_bytes = MIB;
+	heap.lost_segments = 1;
+	heap.lost_bytes = 3 * MIB;
 	process.heap = &heap;
 	process.sample_ratio = 1.0 / 64;
 	process.counters[PS_REQUESTS_ENCRYPTED] = 3;
@@ -695,6 +741,8 @@ static void notes_tell_what_changes_how_it_is_read(void **state)
 	assert_non_null(strstr(text, "\nA: one page in 64 was tracked; "));
 	assert_non_null(strstr(text, "\nA: requests are an estimate: "));
 	assert_non_null(strstr(text, "\nA: live heap is whole pages "));
+	assert_non_null(strstr(text, "\nA: its x-rays lost 3.0M of the heap: "));
+	assert_non_null(strstr(text, "\nHeaps: as of A 30.0 s, B 30.0 s before "));
 	assert_non_null(strstr(text, "\nAfter idle: A 30.0 s, B 30.0 s after "));
 	free(text);
 	columns_free(columns);
@@ -798,6 +846,8 @@ int main(void)
 		cmocka_unit_test(pages_are_as_of_the_last_report_that_knew),
 		cmocka_unit_test(heap_of_glibc),
 		cmocka_unit_test(heap_of_jemalloc),
+		cmocka_unit_test(heap_that_lost_nothing_is_preferred),
+		cmocka_unit_test(heap_of_an_earlier_interval_is_no_news),
 		cmocka_unit_test(allocator_is_the_first),
 		cmocka_unit_test(nothing_known_is_nothing_told),
 		cmocka_unit_test(forged_numbers_saturate),

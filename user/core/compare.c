@@ -227,10 +227,23 @@ static void fold_memory(struct column *column, const struct report_process *proc
 	}
 }
 
+/* What an x-ray could not walk. Of allocators that are not walked nothing is lost. */
+static uint64_t lost_of_heap(const struct heap *heap)
+{
+	if (heap->lost_segments == HEAP_UNKNOWN || !heap->lost_segments)
+		return 0;
+	return heap->lost_bytes && heap->lost_bytes != HEAP_UNKNOWN ? heap->lost_bytes : 1;
+}
+
 static void fold_heap(struct column *column, const struct heap *heap)
 {
 	uint64_t held = heap->held_free_resident_bytes;
+	uint64_t lost = lost_of_heap(heap);
 
+	if (lost && column->heap_at_ns && !column->heap_lost_bytes)
+		return;
+	column->heap_lost_bytes = lost;
+	column->heap_at_ns = column->observed_ns;
 	column->live_is_pages = heap->live_bytes == HEAP_UNKNOWN;
 	column->live_bytes = column->live_is_pages ? heap->active_bytes : heap->live_bytes;
 	if (held == HEAP_UNKNOWN) {
@@ -309,7 +322,7 @@ static void column_fold(
 		keep_known_real(&column->survival[i], process->retention.survival[i].ratio);
 	if (process->allocators)
 		fold_allocators(column, process->allocators);
-	if (process->heap)
+	if (process->heap && !(process->heap_age_s > 0))
 		fold_heap(column, process->heap);
 }
 

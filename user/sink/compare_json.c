@@ -106,6 +106,19 @@ static json_t *json_idle(const struct column *column)
 		       : json_real_number((double)column->idle_ns / NS_A_SECOND);
 }
 
+static json_t *json_heap_age(const struct column *column)
+{
+	return column->heap_at_ns
+		       ? json_real_number(
+				 (double)(column->observed_ns - column->heap_at_ns) / NS_A_SECOND)
+		       : json_null();
+}
+
+static json_t *json_heap_lost(const struct column *column)
+{
+	return column->heap_at_ns ? json_number(column->heap_lost_bytes) : json_null();
+}
+
 static json_t *json_live_kind(const struct column *column)
 {
 	if (column->live_bytes == REPORT_UNKNOWN)
@@ -144,6 +157,8 @@ static json_t *json_side(
 	failed |= json_object_set_new(side, "exited", json_boolean(column->exited));
 	failed |= json_object_set_new(side, "intervals", json_number(column->intervals));
 	failed |= json_object_set_new(side, "idle_s", json_idle(column));
+	failed |= json_object_set_new(side, "heap_age_s", json_heap_age(column));
+	failed |= json_object_set_new(side, "heap_lost_bytes", json_heap_lost(column));
 	failed |= json_object_set_new(side, "live_kind", json_live_kind(column));
 	failed |= json_object_set_new(
 		side, "requests_estimated", json_boolean(column->requests_estimated));

@@ -19,8 +19,9 @@
 #define NS_A_SECOND  1e9
 #define WORD_COLUMNS 74
 #define CODE_COLUMNS 120
-#define NOTES        12 /* more than there are */
+#define NOTES        16 /* more than there are */
 #define NOTE_BYTES   160
+#define OLD_HEAP_NS  1000000000ull
 
 /* Both widest: 2^63 of anything. */
 #define NUMBER_END 9223372036854775808.0
@@ -200,7 +201,7 @@ static void note_losses(struct notes *notes, char letter, const struct columns_h
 
 static void note_estimates(struct notes *notes, char letter, const struct column *column)
 {
-	char one_in[CELL_BYTES];
+	char one_in[CELL_BYTES], lost[CELL_BYTES];
 
 	if (text_is_real(column->sample_ratio) && column->sample_ratio > 0 &&
 		column->sample_ratio < 1) {
@@ -211,6 +212,11 @@ static void note_estimates(struct notes *notes, char letter, const struct column
 	}
 	if (column->requests_estimated)
 		note(notes, "%c: requests are an estimate: some are merged or encrypted.", letter);
+	if (column->heap_lost_bytes) {
+		text_bytes(column->heap_lost_bytes, lost);
+		note(notes, "%c: its x-rays lost %s of the heap: live and held free are too low.",
+			letter, lost);
+	}
 	if (column->live_is_pages && column->live_bytes != REPORT_UNKNOWN)
 		note(notes, "%c: live heap is whole pages that hold live allocations.", letter);
 }
@@ -230,6 +236,25 @@ static void note_idle(struct notes *notes, const struct column *const columns[2]
 			idle[0], idle[1]);
 }
 
+/* How old the x-rays are at the end, if that is worth a word. */
+static void note_heap_age(struct notes *notes, const struct column *const columns[2])
+{
+	char age[2][CELL_BYTES];
+	bool old = false;
+
+	for (int i = 0; i < 2; i++) {
+		uint64_t age_ns = columns[i]->observed_ns - columns[i]->heap_at_ns;
+
+		cell_unknown(age[i]);
+		if (!columns[i]->heap_at_ns)
+			continue;
+		cell_seconds((double)age_ns / NS_A_SECOND, age[i]);
+		old |= age_ns > OLD_HEAP_NS;
+	}
+	if (old)
+		note(notes, "Heaps: as of A %s, B %s before the end.", age[0], age[1]);
+}
+
 static struct notes notes_of(const struct comparison *comparison)
 {
 	struct notes notes = {};
@@ -239,6 +264,7 @@ static struct notes notes_of(const struct comparison *comparison)
 	for (int i = 0; i < 2; i++)
 		note_estimates(&notes, letters[i], comparison->columns[i]);
 	note_idle(&notes, comparison->columns);
+	note_heap_age(&notes, comparison->columns);
 	note(&notes, "Highest: at an interval's end.  Asked, returned: address space, not RSS.");
 	return notes;
 }

@@ -42,11 +42,14 @@ struct column {
 	uint64_t rss_at_marks[COMPARE_MARKS];
 	uint64_t mark_distances[COMPARE_MARKS];
 
-	/* Of the last x-ray. Live: of jemalloc, which tells no more, whole pages with live
-	 * allocations. Held free: what is resident of it; of jemalloc, dirty and muzzy pages. */
+	/* Of the last x-ray that lost nothing, or the last if all did. Live: of jemalloc, which
+	 * tells no more, whole pages with live allocations. Held free: what is resident of it; of
+	 * jemalloc, dirty and muzzy pages. */
 	uint64_t live_bytes;
 	bool live_is_pages;
 	uint64_t held_free_bytes;
+	uint64_t heap_lost_bytes; /* that the x-ray could not walk; 0: it lost nothing */
+	uint64_t heap_at_ns;      /* observed_ns at the end of its interval; 0: there was none */
 
 	uint64_t asked_bytes, returned_bytes, madvise_calls;
 	uint64_t faults, faults_of_requests;
