@@ -136,7 +136,7 @@ static int cache_layout(struct jemalloc_cache *cache, int fd, const struct stat 
 
 	if (!file) {
 		struct jemalloc_layout layout;
-		int error = jemalloc_calibrate(fd, &layout);
+		int error = jemalloc_calibrate(fd, status->st_size, &layout);
 
 		if (error)
 			return error;
@@ -191,7 +191,7 @@ static int read_users(const struct target *target, unsigned ret_users[2])
 {
 	_cleanup_(cleanup_close) int fd = -1;
 	char status[STATUS_BYTES + 1];
-	const char *line;
+	char *cursor;
 	ssize_t got;
 	int error = procfs_open_file(target_procfs(target), target_key(target), "status", &fd);
 
@@ -201,15 +201,19 @@ static int read_users(const struct target *target, unsigned ret_users[2])
 	if (got < 0)
 		return -errno;
 	status[got] = '\0';
-	line = strstr(status, "\nUid:\t");
-	return line && sscanf(line, " Uid: %u %u", &ret_users[0], &ret_users[1]) == 2 ? 0 : -EPROTO;
+	cursor = strstr(status, "\nUid:\t");
+	if (!cursor)
+		return -EPROTO;
+	ret_users[0] = strtoul(cursor + sizeof("\nUid:"), &cursor, 10);
+	ret_users[1] = strtoul(cursor, NULL, 10);
+	return 0;
 }
 
 /* Whoever could not have made the process run it anyway has no business in our sandbox. */
 static int check_file(
 	const struct target *target, const char *name, const struct stat *status, struct diag *diag)
 {
-	unsigned users[2];
+	unsigned users[2] = {};
 	int error;
 
 	if (!S_ISREG(status->st_mode) || status->st_size == 0 || status->st_size > FILE_BYTES_MAX)
@@ -229,34 +233,36 @@ static int check_file(
 		(unsigned)status->st_uid);
 }
 
-static int find_layout(struct jemalloc_cache *cache, struct target *target,
-	const struct target_map *library, const char *name,
-	const struct jemalloc_layout **ret_layout, struct diag *diag)
+/* NULL, and *ret_error, if there is nothing to read by. */
+static const struct jemalloc_layout *find_layout(struct jemalloc_cache *cache,
+	struct target *target, const struct target_map *library, const char *name, int *ret_error,
+	struct diag *diag)
 {
 	_cleanup_(cleanup_close) int fd = -1;
-	const struct jemalloc_layout *layout;
-	struct stat status;
+	const struct jemalloc_layout *layout = NULL;
+	struct stat status = {};
 	int error = target_open_file(target, library, &fd);
 
-	if (error == -ESRCH)
-		return error;
-	if (error)
-		return diag_set(diag, -ENOTSUP, "jemalloc in %s cannot be read: its file is %s",
+	if (!error && fstat(fd, &status) < 0)
+		error = -errno;
+	if (error && error != -ESRCH)
+		error = diag_set(diag, -ENOTSUP, "jemalloc in %s cannot be read: its file is %s",
 			name, error == -ENOENT || error == -ESTALE ? "gone" : strerror(-error));
-	if (fstat(fd, &status) < 0)
-		return -errno;
-	error = check_file(target, name, &status, diag);
-	if (error)
-		return error;
-	error = cache_layout(cache, fd, &status, &layout);
-	if (error)
-		return diag_set(
-			diag, error, "jemalloc in %s cannot be tried: %s", name, strerror(-error));
-	if (layout->outcome != JEMALLOC_CALIBRATED)
-		return diag_set(diag, -ENOTSUP, "jemalloc in %s cannot be read: %s", name,
+	if (!error)
+		error = check_file(target, name, &status, diag);
+	if (!error) {
+		error = cache_layout(cache, fd, &status, &layout);
+		if (error)
+			(void)diag_set(diag, error, "jemalloc in %s cannot be tried: %s", name,
+				strerror(-error));
+	}
+	if (layout && layout->outcome != JEMALLOC_CALIBRATED) {
+		error = diag_set(diag, -ENOTSUP, "jemalloc in %s cannot be read: %s", name,
 			outcome_words[layout->outcome]);
-	*ret_layout = layout;
-	return 0;
+		layout = NULL;
+	}
+	*ret_error = error;
+	return layout;
 }
 
 /*
@@ -478,13 +484,51 @@ static void fill_heap(struct reading *reading, struct heap *heap)
 	heap->read_bytes = reading->read_bytes;
 }
 
+static int read_library(struct target *target, const struct target_map *library,
+	const struct jemalloc_layout *layout, struct heap *heap)
+{
+	struct reading *reading = calloc(1, sizeof(*reading));
+	int error;
+
+	if (!reading)
+		return -ENOMEM;
+	reading->target = target;
+	reading->base = library->from;
+	reading->layout = layout;
+	error = read_settled(reading);
+	if (!error)
+		fill_heap(reading, heap);
+	free(reading);
+	return error;
+}
+
+static int explain(struct diag *diag, const char *name, int error)
+{
+	switch (error) {
+	case -EINVAL:
+	case -EFAULT:
+		return diag_set(diag, -ENOTSUP,
+			"jemalloc in %s cannot be read: what its counters say does not validate",
+			name);
+	case -ENODATA:
+		return diag_set(diag, error,
+			"jemalloc in %s cannot be read now: its counters are not in memory", name);
+	case 0:
+	case -ESRCH:
+		return error;
+	default:
+		return diag_set(
+			diag, error, "jemalloc in %s cannot be read: %s", name, strerror(-error));
+	}
+}
+
 int jemalloc_read(struct jemalloc_cache *cache, struct target *target,
 	const struct allocator *allocator, struct heap *ret_heap, struct diag *diag)
 {
 	const char *name = allocator->object;
-	_cleanup_(cleanup_free) struct reading *reading = NULL;
+	const struct jemalloc_layout *layout;
 	const struct target_map *library;
-	int error;
+	int error = 0;
 
 	if (allocator->is_static)
 		return diag_set(diag, -ENOTSUP,
@@ -493,23 +537,8 @@ int jemalloc_read(struct jemalloc_cache *cache, struct target *target,
 	if (!library)
 		return diag_set(
 			diag, -ENOTSUP, "jemalloc in %s cannot be read: it is not mapped", name);
-	reading = calloc(1, sizeof(*reading));
-	if (!reading)
-		return diag_set(diag, -ENOMEM, "out of memory");
-	reading->target = target;
-	reading->base = library->from;
-	error = find_layout(cache, target, library, name, &reading->layout, diag);
-	if (!error)
-		error = read_settled(reading);
-	if (error == -EINVAL || error == -EFAULT)
-		return diag_set(diag, -ENOTSUP,
-			"jemalloc in %s cannot be read: what its counters say does not validate",
-			name);
-	if (error == -ENODATA)
-		return diag_set(diag, error,
-			"jemalloc in %s cannot be read now: its counters are not in memory", name);
-	if (error)
+	layout = find_layout(cache, target, library, name, &error, diag);
+	if (!layout)
 		return error;
-	fill_heap(reading, ret_heap);
-	return 0;
+	return explain(diag, name, read_library(target, library, layout, ret_heap));
 }

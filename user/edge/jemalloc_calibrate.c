@@ -58,7 +58,9 @@ static void *get_memory(size_t bytes)
 	void *memory =
 		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	return memory == MAP_FAILED ? NULL : memory;
+	if (memory == MAP_FAILED)
+		return NULL;
+	return memory;
 }
 
 /*
@@ -277,28 +279,29 @@ static int find_arenas(struct calibration *calibration, struct jemalloc_layout *
 static const uint8_t *arena_bytes(
 	const struct calibration *calibration, const struct jemalloc_layout *layout, unsigned arena)
 {
-	uintptr_t pointer;
+	const uint8_t *pointer;
 
 	memcpy(&pointer,
 		calibration->library.base + layout->arenas_address +
 			calibration->arenas[arena] * sizeof(pointer),
 		sizeof(pointer));
-	return (const uint8_t *)pointer;
+	return pointer;
 }
 
 /* Whole words from the arena's beginning to the end of what is mapped there. */
 static size_t arena_words(const uint8_t *arena)
 {
-	const uintptr_t page_bytes = sysconf(_SC_PAGESIZE);
-	const uintptr_t end = (uintptr_t)arena + JEMALLOC_ARENA_BYTES_MAX;
-	uintptr_t page = (uintptr_t)arena & ~(page_bytes - 1);
+	const size_t page_bytes = sysconf(_SC_PAGESIZE);
+	const size_t before = (uintptr_t)arena % page_bytes;
+	size_t bytes = 0;
 	unsigned char present;
 
-	while (page < end && mincore((void *)page, page_bytes, &present) == 0)
-		page += page_bytes;
-	if (page > end)
-		page = end;
-	return page > (uintptr_t)arena ? (page - (uintptr_t)arena) / sizeof(uint64_t) : 0;
+	while (bytes < before + JEMALLOC_ARENA_BYTES_MAX &&
+		mincore((void *)(arena - before + bytes), page_bytes, &present) == 0)
+		bytes += page_bytes;
+	if (bytes > before + JEMALLOC_ARENA_BYTES_MAX)
+		bytes = before + JEMALLOC_ARENA_BYTES_MAX;
+	return bytes > before ? (bytes - before) / sizeof(uint64_t) : 0;
 }
 
 /* Takes from the search what does not say what the library says. */

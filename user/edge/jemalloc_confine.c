@@ -9,6 +9,7 @@
 
 #include <cap-ng.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -29,12 +30,10 @@
 #define FILTER_BEFORE 5 /* instructions before and after those of the calls */
 #define FILTER_AFTER  2
 
-#if defined(__x86_64__)
-#define MACHINE AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
+#if defined(__aarch64__)
 #define MACHINE AUDIT_ARCH_AARCH64
 #else
-#error "this machine's system calls are not known"
+#define MACHINE AUDIT_ARCH_X86_64
 #endif
 
 /* This takes a capability itself, and what is lacking is not needed: nothing is gained any more. */
@@ -65,11 +64,20 @@ static int drop_user(void)
 static uint64_t mapped_bytes(void)
 {
 	_cleanup_(cleanup_fclose) FILE *file = fopen("/proc/self/statm", "re");
-	unsigned long long pages = 0;
+	char line[128];
 
-	if (!file || fscanf(file, "%llu", &pages) != 1)
+	if (!file || !fgets(line, sizeof(line), file))
 		return 0;
-	return pages * sysconf(_SC_PAGESIZE);
+	return strtoull(line, NULL, 10) * sysconf(_SC_PAGESIZE);
+}
+
+/* Its memory is ours to pay for: if there is too little, it goes first. */
+static void offer_to_oom_killer(void)
+{
+	_cleanup_(cleanup_close) int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)!write(fd, "1000", 4);
 }
 
 static int limit(int resource, uint64_t value)
@@ -110,6 +118,7 @@ int jemalloc_confine(void)
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
+	offer_to_oom_killer();
 	drop_bounds();
 	error = drop_user();
 	if (!error)

@@ -22,16 +22,7 @@
 #define TLS_ALIGN   64
 #define SYMBOLS_MAX 65536
 
-#if defined(__x86_64__)
-#define MACHINE          EM_X86_64
-#define RELOC_ABSOLUTE   R_X86_64_64
-#define RELOC_GLOBAL     R_X86_64_GLOB_DAT
-#define RELOC_CALL       R_X86_64_JUMP_SLOT
-#define RELOC_RELATIVE   R_X86_64_RELATIVE
-#define RELOC_TLS_MODULE R_X86_64_DTPMOD64
-#define RELOC_TLS_OFFSET R_X86_64_DTPOFF64
-#define RELOC_TLS_THREAD R_X86_64_TPOFF64
-#elif defined(__aarch64__)
+#if defined(__aarch64__)
 #define MACHINE          EM_AARCH64
 #define RELOC_ABSOLUTE   R_AARCH64_ABS64
 #define RELOC_GLOBAL     R_AARCH64_GLOB_DAT
@@ -41,7 +32,14 @@
 #define RELOC_TLS_OFFSET R_AARCH64_TLS_DTPREL
 #define RELOC_TLS_THREAD R_AARCH64_TLS_TPREL
 #else
-#error "this machine's relocations are not known"
+#define MACHINE          EM_X86_64
+#define RELOC_ABSOLUTE   R_X86_64_64
+#define RELOC_GLOBAL     R_X86_64_GLOB_DAT
+#define RELOC_CALL       R_X86_64_JUMP_SLOT
+#define RELOC_RELATIVE   R_X86_64_RELATIVE
+#define RELOC_TLS_MODULE R_X86_64_DTPMOD64
+#define RELOC_TLS_OFFSET R_X86_64_DTPOFF64
+#define RELOC_TLS_THREAD R_X86_64_TPOFF64
 #endif
 
 /* What the dynamic section says, as addresses in memory. */
@@ -70,10 +68,10 @@ static uint64_t thread_pointer(void)
 {
 	uint64_t pointer;
 
-#if defined(__x86_64__)
-	__asm__("mov %%fs:0, %0" : "=r"(pointer));
-#else
+#if defined(__aarch64__)
 	__asm__("mrs %0, tpidr_el0" : "=r"(pointer));
+#else
+	__asm__("mov %%fs:0, %0" : "=r"(pointer));
 #endif
 	return pointer;
 }
@@ -152,6 +150,16 @@ static const Elf64_Phdr *headers_of(const uint8_t *file, size_t bytes, size_t *r
 static bool is_within(uint64_t from, uint64_t length, uint64_t limit)
 {
 	return from <= limit && length <= limit - from;
+}
+
+static uint8_t *reserve(size_t bytes)
+{
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return NULL;
+	return memory;
 }
 
 /* The reader knows the library's beginning by the mapping at offset 0: it must be address 0. */
@@ -249,66 +257,69 @@ static int place_tls(
  * The dynamic section.
  */
 
+static void read_entry(uint8_t *base, const Elf64_Dyn *entry, struct dynamic *dynamic)
+{
+	const uint64_t value = entry->d_un.d_val;
+
+	switch (entry->d_tag) {
+	case DT_SYMTAB:
+		dynamic->symbols = (const Elf64_Sym *)(base + value);
+		break;
+	case DT_STRTAB:
+		dynamic->names = (const char *)base + value;
+		break;
+	case DT_STRSZ:
+		dynamic->names_bytes = value;
+		break;
+	case DT_HASH:
+		dynamic->hash = (const uint32_t *)(base + value);
+		break;
+	case DT_GNU_HASH:
+		dynamic->gnu_hash = (const uint32_t *)(base + value);
+		break;
+	case DT_RELA:
+		dynamic->relocations = (const Elf64_Rela *)(base + value);
+		break;
+	case DT_RELASZ:
+		dynamic->relocations_bytes = value;
+		break;
+	case DT_JMPREL:
+		dynamic->calls = (const Elf64_Rela *)(base + value);
+		break;
+	case DT_PLTRELSZ:
+		dynamic->calls_bytes = value;
+		break;
+	case DT_RELR:
+		dynamic->relative = (const uint64_t *)(base + value);
+		break;
+	case DT_RELRSZ:
+		dynamic->relative_bytes = value;
+		break;
+	case DT_INIT:
+		dynamic->init = (void (*)(void))(base + value);
+		break;
+	case DT_INIT_ARRAY:
+		dynamic->init_array = (void (**)(int, char **, char **))(base + value);
+		break;
+	case DT_INIT_ARRAYSZ:
+		dynamic->init_array_bytes = value;
+		break;
+	default:
+		break;
+	}
+}
+
 static int read_dynamic(const struct jemalloc_library *library, const Elf64_Phdr *headers,
 	size_t count, struct dynamic *ret_dynamic)
 {
 	const Elf64_Dyn *entry = NULL;
 	struct dynamic dynamic = {};
-	uint8_t *base = library->base;
 
 	for (size_t i = 0; i < count; i++)
 		if (headers[i].p_type == PT_DYNAMIC && headers[i].p_vaddr < library->bytes)
-			entry = (const Elf64_Dyn *)(base + headers[i].p_vaddr);
-	for (; entry && entry->d_tag != DT_NULL; entry++) {
-		const uint64_t value = entry->d_un.d_val;
-
-		switch (entry->d_tag) {
-		case DT_SYMTAB:
-			dynamic.symbols = (const Elf64_Sym *)(base + value);
-			break;
-		case DT_STRTAB:
-			dynamic.names = (const char *)base + value;
-			break;
-		case DT_STRSZ:
-			dynamic.names_bytes = value;
-			break;
-		case DT_HASH:
-			dynamic.hash = (const uint32_t *)(base + value);
-			break;
-		case DT_GNU_HASH:
-			dynamic.gnu_hash = (const uint32_t *)(base + value);
-			break;
-		case DT_RELA:
-			dynamic.relocations = (const Elf64_Rela *)(base + value);
-			break;
-		case DT_RELASZ:
-			dynamic.relocations_bytes = value;
-			break;
-		case DT_JMPREL:
-			dynamic.calls = (const Elf64_Rela *)(base + value);
-			break;
-		case DT_PLTRELSZ:
-			dynamic.calls_bytes = value;
-			break;
-		case DT_RELR:
-			dynamic.relative = (const uint64_t *)(base + value);
-			break;
-		case DT_RELRSZ:
-			dynamic.relative_bytes = value;
-			break;
-		case DT_INIT:
-			dynamic.init = (void (*)(void))(base + value);
-			break;
-		case DT_INIT_ARRAY:
-			dynamic.init_array = (void (**)(int, char **, char **))(base + value);
-			break;
-		case DT_INIT_ARRAYSZ:
-			dynamic.init_array_bytes = value;
-			break;
-		default:
-			break;
-		}
-	}
+			entry = (const Elf64_Dyn *)(library->base + headers[i].p_vaddr);
+	for (; entry && entry->d_tag != DT_NULL; entry++)
+		read_entry(library->base, entry, &dynamic);
 	if (!dynamic.symbols || !dynamic.names)
 		return -ENOEXEC;
 	*ret_dynamic = dynamic;
@@ -475,10 +486,9 @@ int jemalloc_load(const uint8_t *file, size_t bytes, struct jemalloc_library *re
 	error = measure(headers, count, &library.bytes);
 	if (error)
 		return error;
-	library.base = mmap(NULL, library.bytes, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (library.base == MAP_FAILED)
-		return -errno;
+	library.base = reserve(library.bytes);
+	if (!library.base)
+		return -ENOMEM;
 	error = copy_segments(&library, file, bytes, headers, count);
 	if (!error)
 		error = place_tls(&library, headers, count);

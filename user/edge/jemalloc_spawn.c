@@ -17,7 +17,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -60,15 +59,11 @@ static int move_up(int *fd)
 	return 0;
 }
 
-/* A copy that nobody can change between our looking at it and its being loaded. */
-static int copy_sealed(int fd, uint64_t bytes, int *ret_fd)
+/* Nobody can change the copy between our looking at it and its being loaded. */
+static int copy_and_seal(int fd, uint64_t bytes, int copy_fd)
 {
-	_cleanup_(cleanup_close) int copy_fd =
-		memfd_create("library", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	off_t offset = 0;
 
-	if (copy_fd < 0)
-		return -errno;
 	while ((uint64_t)offset < bytes) {
 		ssize_t sent = sendfile(copy_fd, fd, &offset, bytes - offset);
 
@@ -79,12 +74,10 @@ static int copy_sealed(int fd, uint64_t bytes, int *ret_fd)
 		if (sent == 0)
 			return -EIO;
 	}
-	if (fcntl(copy_fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) <
-		0)
-		return -errno;
-	*ret_fd = copy_fd;
-	copy_fd = -1;
-	return 0;
+	return fcntl(copy_fd, F_ADD_SEALS,
+		       F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0
+		       ? -errno
+		       : 0;
 }
 
 /*
@@ -106,11 +99,10 @@ static int become_child(void *argument)
 	_exit(1);
 }
 
-/* It sends no signal when it ends, so it is waited for by number, and by nobody else. */
-static int start_child(struct spawn *spawn, pid_t *ret_pid)
+/* A child sends no signal when it ends, so it is waited for by number, and by nobody else. */
+static int clone_child(const struct spawn *spawn, char *stack_end, pid_t *ret_pid)
 {
 	static const int namespaces[] = {NAMESPACES, 0};
-	_Alignas(16) char stack[STACK_BYTES];
 	sigset_t all, before;
 	pid_t pid = -1;
 	int error = 0;
@@ -119,12 +111,26 @@ static int start_child(struct spawn *spawn, pid_t *ret_pid)
 	if (sigprocmask(SIG_BLOCK, &all, &before) < 0)
 		return -errno;
 	for (size_t i = 0; pid < 0 && i < sizeof(namespaces) / sizeof(namespaces[0]); i++) {
-		pid = clone(become_child, stack + sizeof(stack),
-			CLONE_VM | CLONE_VFORK | namespaces[i], spawn);
+		pid = clone(become_child, stack_end, CLONE_VM | CLONE_VFORK | namespaces[i],
+			(void *)spawn);
 		error = pid < 0 ? -errno : 0;
 	}
 	(void)sigprocmask(SIG_SETMASK, &before, NULL);
 	*ret_pid = pid;
+	return error;
+}
+
+static int start_child(const struct spawn *spawn, pid_t *ret_pid)
+{
+	char *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	int error;
+
+	if (stack == MAP_FAILED)
+		return -errno;
+	/* When this returns, the child has left our memory. */
+	error = clone_child(spawn, stack + STACK_BYTES, ret_pid);
+	(void)munmap(stack, STACK_BYTES);
 	return error;
 }
 
@@ -197,21 +203,21 @@ static void validate(struct jemalloc_layout *layout, size_t received)
 		layout->outcome = JEMALLOC_NONSENSE;
 }
 
-int jemalloc_calibrate(int fd, struct jemalloc_layout *ret_layout)
+int jemalloc_calibrate(int fd, uint64_t bytes, struct jemalloc_layout *ret_layout)
 {
 	_cleanup_(cleanup_close) int result_fd = -1;
 	_cleanup_(cleanup_close) int program_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
-	_cleanup_(cleanup_close) int copy_fd = -1;
+	_cleanup_(cleanup_close) int copy_fd =
+		memfd_create("library", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	_cleanup_(cleanup_close) int child_fd = -1;
 	struct jemalloc_layout layout = {};
-	struct stat status;
 	int pipe_fds[2];
-	pid_t pid;
+	pid_t pid = -1;
 	int error;
 
-	if (program_fd < 0 || fstat(fd, &status) < 0)
+	if (program_fd < 0 || copy_fd < 0)
 		return -errno;
-	error = copy_sealed(fd, status.st_size, &copy_fd);
+	error = copy_and_seal(fd, bytes, copy_fd);
 	if (error)
 		return error;
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)

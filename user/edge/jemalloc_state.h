@@ -54,11 +54,11 @@ struct jemalloc_layout {
 #define JEMALLOC_MAGIC 0x6a656d616c6c6f63ull
 
 /*
- * Finds out the layout of the library in `fd` (a regular file) in a confined child, within some
- * three seconds. 0, whatever the outcome in *ret_layout is, which has been validated; -errno: no
- * child could be had.
+ * Finds out the layout of the library that is the first `bytes` of `fd` in a confined child, within
+ * some three seconds. 0, whatever the outcome in *ret_layout is, which has been validated; -errno:
+ * no child could be had.
  */
-int jemalloc_calibrate(int fd, struct jemalloc_layout *ret_layout);
+int jemalloc_calibrate(int fd, uint64_t bytes, struct jemalloc_layout *ret_layout);
 
 /*
  * In the child only.
