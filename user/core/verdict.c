@@ -37,6 +37,7 @@
 #define FLAT_PART   20
 #define SMALL_BYTES (16 * MIB) /* of memory without an x-ray: little can hide in it */
 
+#define WALKED  0.9 /* of the heap: what was lost to the walk explains little */
 #define COVERED 0.5 /* of firm memory: an x-ray of less says nothing of the whole */
 
 #define CACHE_GREW 0.8 /* of live memory now: so little there was when the watch began */
@@ -203,16 +204,22 @@ static bool live_grows(const struct facts *facts, struct finding *finding)
  * Free memory that stays.
  */
 
-/* What was free at x-rays of the second half, or before and after a pause; 0 if that is not known.
+/*
+ * What was free all the time: at the x-rays of the second half, or at those of a pause, or before
+ * and after it. 0 if none of that is known. `*ret_firm`: it rests on more than one x-ray.
  */
-static uint64_t lasting_bytes(const struct facts *facts)
+static uint64_t lasting_bytes(const struct facts *facts, bool *ret_firm)
 {
-	uint64_t before = facts->history->rss_at_idle_bytes;
+	uint64_t before = facts->history->rss_at_idle_bytes, lasting = 0;
 
+	*ret_firm = true;
 	if (facts->held.count >= FLOOR_XRAYS)
-		return known_or_0(facts->floor_bytes);
-	if (facts->idle_s < IDLE_S)
-		return 0;
+		lasting = known_or_0(facts->floor_bytes);
+	if (facts->idle_s >= IDLE_S && known_or_0(facts->idle_floor_bytes) > lasting)
+		lasting = facts->idle_floor_bytes;
+	if (lasting || facts->idle_s < IDLE_S)
+		return lasting;
+	*ret_firm = false;
 	if (before != REPORT_UNKNOWN && before > facts->rss_bytes &&
 		before - facts->rss_bytes > known_or_0(facts->held_bytes))
 		return 0;
@@ -224,39 +231,40 @@ static enum verdict_cause cause_of_glibc(const struct facts *facts)
 {
 	uint64_t interior = known_or_0(facts->interior_bytes);
 	uint64_t tops = known_or_0(facts->tops_bytes), pinned = known_or_0(facts->pinned_bytes);
-	uint64_t arenas = facts->heap->arenas == HEAP_UNKNOWN ? 0 : facts->heap->arenas;
 
 	if (pinned > interior && pinned > tops)
 		return CAUSE_PAGE_PINNED;
 	if (interior >= tops)
 		return facts_ratchet_explains(facts) ? CAUSE_MMAP_THRESHOLD
 						     : CAUSE_TRIMMABLE_INTERIOR;
-	return !facts_ratcheted(facts) && arenas > FEW_ARENAS ? CAUSE_MANY_ARENAS
-							      : CAUSE_HOARDED_TOP;
+	return !facts_ratcheted(facts) && facts_many_arenas(facts) ? CAUSE_MANY_ARENAS
+								   : CAUSE_HOARDED_TOP;
 }
 
 static bool glibc_holds(const struct facts *facts, struct finding *finding)
 {
-	uint64_t lasting = lasting_bytes(facts);
+	bool is_firm, live_too;
+	uint64_t lasting = lasting_bytes(facts, &is_firm), grown = 0;
 	double ratio = held_ratio(facts, lasting);
-	uint64_t grown = facts->live.growth_bytes > 0 ? (uint64_t)facts->live.growth_bytes : 0;
-	bool live_too = trend_growth(&facts->live) >= 1 && grown >= lasting / 10;
 	char held[16], live[16];
 
 	if (!facts->xray_glibc || ratio < 1)
 		return false;
+	if (facts->live.growth_bytes > 0)
+		grown = (uint64_t)facts->live.growth_bytes;
+	live_too = trend_growth(&facts->live) >= 1 && grown >= lasting / 10;
 	finding->cause = cause_of_glibc(facts);
-	finding->ceiling = facts->held.count < FLOOR_XRAYS ? CEILING_INDIRECT : CEILING_XRAY;
+	finding->ceiling = is_firm ? CEILING_XRAY : CEILING_INDIRECT;
 	finding->margin = margin_above(ratio);
 	finding->complete = facts->walked * (live_too ? BOTH : 1);
 	WHY(finding,
 		"glibc keeps %s resident that the program has freed, %u %% of anonymous memory, ",
 		bytes_text(lasting, held), percent(share_of(lasting, facts->firm_bytes)));
-	if (facts->held.count >= FLOOR_XRAYS)
-		WHY(finding, "at each of the last %u x-rays; live is %s", facts->held.count,
+	if (facts->idle_s >= IDLE_S)
+		WHY(finding, "after %u s of idleness; live is %s", seconds(facts->idle_s),
 			bytes_text(facts->live_bytes, live));
 	else
-		WHY(finding, "after %u s of idleness; live is %s", seconds(facts->idle_s),
+		WHY(finding, "at each of the last %u x-rays; live is %s", facts->held.count,
 			bytes_text(facts->live_bytes, live));
 	return true;
 }
@@ -437,7 +445,7 @@ static bool pages_went(const struct facts *facts, struct finding *finding)
 {
 	char touched[16];
 
-	if (!(facts->survival_high <= SURVIVED_LITTLE) ||
+	if (trend_growth(&facts->anon) >= 1 || !(facts->survival_high <= SURVIVED_LITTLE) ||
 		facts->survival_bytes < facts->material_bytes)
 		return false;
 	/* What went may be the most of it, and the rest grow all the same. */
@@ -452,16 +460,23 @@ static bool pages_went(const struct facts *facts, struct finding *finding)
 	return true;
 }
 
+/* By the clearest sign of it. */
 static bool goes_back(const struct facts *facts, struct finding *finding)
 {
+	static bool (*const signs[])(const struct facts *facts, struct finding *finding) = {
+		rss_fell, dirty_went, pages_went};
+
 	/* What an x-ray says of now outweighs what the kernel has seen. */
 	if (facts->xray_glibc && held_ratio(facts, facts->held_bytes) >= 1)
 		return false;
-	finding->cause = CAUSE_NONE;
-	finding->complete = 1;
-	if (rss_fell(facts, finding) || dirty_went(facts, finding))
-		return true;
-	return trend_growth(&facts->anon) < 1 && pages_went(facts, finding);
+	for (size_t i = 0; i < sizeof(signs) / sizeof(signs[0]); i++) {
+		struct finding sign = {.cause = CAUSE_NONE, .complete = 1};
+
+		if (signs[i](facts, &sign) &&
+			sign.ceiling * sign.margin > finding->ceiling * finding->margin)
+			*finding = sign;
+	}
+	return finding->why[0];
 }
 
 /*
@@ -589,6 +604,10 @@ static bool is_open_by_xray(const struct facts *facts, struct finding *finding)
 			"stays takes %u s of idleness, so far %u",
 			bytes_text(facts->dirty_bytes, held), seconds(purge_wait_s(facts)),
 			seconds(facts->idle_s));
+	else if (facts->coverage < COVERED && facts->walked < WALKED)
+		WHY(finding,
+			"wait: the heap moved so fast that much of it could not be walked; x-ray "
+			"it again when there is less traffic");
 	else if (facts->coverage < COVERED)
 		WHY(finding,
 			"%s of anonymous memory is outside the heap that was x-rayed: another "

@@ -341,6 +341,26 @@ static uint64_t most_held(const struct history *history)
 	return most;
 }
 
+/* The least that was held since it is idle; not known without two x-rays of that time. */
+static uint64_t least_held_idle(const struct history *history)
+{
+	uint64_t least = REPORT_UNKNOWN;
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < history->sample_count; i++) {
+		const struct history_sample *sample = &history->samples[i];
+		uint64_t held = believed(sample->held_free_bytes);
+
+		if (held == REPORT_UNKNOWN ||
+			sample->at_ns <= history->observed_ns - history->idle_ns)
+			continue;
+		count++;
+		if (held < least)
+			least = held;
+	}
+	return count < 2 ? REPORT_UNKNOWN : least;
+}
+
 static void facts_of_watch(struct facts *facts)
 {
 	const struct history *history = facts->history;
@@ -394,6 +414,7 @@ void facts_of(const struct report_process *process, struct facts *ret_facts)
 	facts_of_watch(facts);
 	/* Of jemalloc, fragmentation is no less now than it was: only dirty pages come and go. */
 	facts->floor_bytes = at_most(facts->held.least_bytes, facts->held_bytes);
+	facts->idle_floor_bytes = at_most(least_held_idle(facts->history), facts->held_bytes);
 }
 
 /*
@@ -436,6 +457,14 @@ unsigned facts_allocators(const struct facts *facts)
 			allocators->list[i].name <= ALLOCATOR_GO)
 			count++;
 	return count;
+}
+
+bool facts_many_arenas(const struct facts *facts)
+{
+	uint64_t arenas = facts->heap->arenas, limit = facts->heap->arena_max;
+
+	return arenas != HEAP_UNKNOWN && arenas > FEW_ARENAS &&
+	       (limit == HEAP_UNKNOWN || !limit || limit > FEW_ARENAS);
 }
 
 bool facts_ratcheted(const struct facts *facts)

@@ -74,7 +74,8 @@ struct facts {
 	/* Of the watch. */
 	struct trend live, held, anon;
 	uint64_t floor_bytes; /* the least that was held free at any x-ray of the second half */
-	uint64_t crest_bytes; /* the most that was, at any x-ray */
+	uint64_t idle_floor_bytes; /* the same since it is idle */
+	uint64_t crest_bytes;      /* the most that was, at any x-ray */
 	uint64_t asked_bytes, returned_bytes, madvised_bytes, touched_bytes, kept_bytes;
 	uint64_t requests, madvise_calls;
 	uint64_t fallen_bytes; /* of RSS, from its most */
@@ -102,6 +103,9 @@ bool facts_has(const struct facts *facts, enum allocator_name name);
 
 /* How many allocators serve memory in the process; runtimes do not count. */
 unsigned facts_allocators(const struct facts *facts);
+
+/* glibc: there are many arenas, and no setting limits them. */
+bool facts_many_arenas(const struct facts *facts);
 
 /* glibc: a block above the default was freed, and the thresholds rose to its size. */
 bool facts_ratcheted(const struct facts *facts);

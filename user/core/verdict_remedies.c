@@ -12,7 +12,6 @@
 #include "pagestay/base/text.h"
 
 #define WORTH_BYTES MIB /* less is not worth a change */
-#define WORTH_PART  50  /* of firm memory */
 
 #define LIVE_ROUTES   3
 #define ROUTE_COLUMNS 40
@@ -70,22 +69,41 @@ static void jemalloc_setting(
  * give back and how. The remedy's own cause and an unknown forecast are there already.
  */
 
+/* What another allocator would not keep: a trim returns the interior, and never what is pinned. */
+static void forecast_of_change(
+	const struct facts *facts, enum verdict_cause cause, struct verdict_remedy *remedy)
+{
+	uint64_t interior = facts->interior_bytes, pinned = known_or_0(facts->pinned_bytes);
+	char on_live[16];
+
+	remedy->forecast_bytes = interior;
+	if (pinned < facts->material_bytes && cause != CAUSE_PAGE_PINNED)
+		return;
+	if (pinned > known_or_0(interior))
+		remedy->cause = CAUSE_PAGE_PINNED;
+	remedy->forecast_bytes = known_or_0(interior) + pinned;
+	TEXT(remedy,
+		" Of the forecast, which is the most of it, %s lies on pages with live data, and "
+		"only another allocator helps there.",
+		bytes_text(pinned, on_live));
+}
+
 static bool use_jemalloc(
 	const struct facts *facts, enum verdict_cause cause, struct verdict_remedy *remedy)
 {
 	if (!facts->xray_glibc)
 		return false;
-	remedy->forecast_bytes = facts->interior_bytes;
 	if (is_static_glibc(facts)) {
 		TEXT(remedy,
 			"Link the program with jemalloc, which gives free pages back by itself.");
 		CAVEAT(remedy, "jemalloc can peak higher than glibc and took 1.5 to 4.5 times the "
 			       "minor faults; a preload does not reach this static program");
-		return true;
+	} else {
+		TEXT(remedy, "Run it on jemalloc, which gives free pages back by itself.");
+		SETTING(remedy, PRELOAD_SETTING);
+		CAVEAT(remedy, JEMALLOC_CAVEAT);
 	}
-	TEXT(remedy, "Run it on jemalloc, which gives free pages back by itself.");
-	SETTING(remedy, PRELOAD_SETTING);
-	CAVEAT(remedy, JEMALLOC_CAVEAT);
+	forecast_of_change(facts, cause, remedy);
 	return true;
 }
 
@@ -111,12 +129,11 @@ static bool use_jemalloc_in_rust(
 {
 	if (!facts->xray_glibc)
 		return false;
-	remedy->forecast_bytes = facts->interior_bytes;
-	TEXT(remedy, "In a Rust program: make jemalloc the global allocator, in Cargo.toml and "
-		     "main.rs; run it with _RJEM_MALLOC_CONF=" THREAD_SETTINGS ".");
+	TEXT(remedy, "If it is a Rust program: make jemalloc its global allocator.");
 	SETTING(remedy, RUST_SETTING);
-	CAVEAT(remedy, "only what Rust allocates moves: C libraries in it stay on glibc; jemalloc "
-		       "can peak higher");
+	CAVEAT(remedy, "run it with _RJEM_MALLOC_CONF=" THREAD_SETTINGS
+		       "; C libraries in it stay on glibc; jemalloc can peak higher");
+	forecast_of_change(facts, cause, remedy);
 	return true;
 }
 
@@ -166,7 +183,9 @@ static bool fix_thresholds(
 		facts_ratcheted(facts) || (trim != HEAP_UNKNOWN && trim > GLIBC_THRESHOLD_BYTES);
 	char to[16], blocks[16];
 
-	if (!facts->xray_glibc || (!is_high && known_or_0(tops) < WORTH_BYTES))
+	if (!facts->xray_glibc)
+		return false;
+	if (!is_high && known_or_0(tops) < WORTH_BYTES && cause != CAUSE_HOARDED_TOP)
 		return false;
 	remedy->forecast_bytes = tops;
 	if (facts_ratchet_explains(facts) &&
@@ -196,11 +215,10 @@ static bool fix_thresholds(
 static bool limit_arenas(
 	const struct facts *facts, enum verdict_cause cause, struct verdict_remedy *remedy)
 {
-	uint64_t arenas = facts->heap->arenas, most = facts->heap->arena_max;
+	uint64_t arenas = facts->heap->arenas;
 	char live[16];
 
-	if (!facts->xray_glibc || arenas == HEAP_UNKNOWN || arenas <= FEW_ARENAS ||
-		(most != HEAP_UNKNOWN && most && most <= FEW_ARENAS) ||
+	if (!facts->xray_glibc || !facts_many_arenas(facts) ||
 		known_or_0(facts->held_bytes) < facts->material_bytes)
 		return false;
 	if (cause == CAUSE_MANY_ARENAS)
@@ -217,25 +235,10 @@ static bool limit_arenas(
 	return true;
 }
 
-static bool change_allocator(
-	const struct facts *facts, enum verdict_cause cause, struct verdict_remedy *remedy)
-{
-	if (!facts->xray_glibc)
-		return false;
-	remedy->forecast_bytes = facts->pinned_bytes;
-	TEXT(remedy,
-		"Only another allocator helps with free memory on pages that hold live data: no "
-		"trim can return them; the forecast is the most of it.");
-	if (!is_static_glibc(facts))
-		SETTING(remedy, PRELOAD_SETTING);
-	CAVEAT(remedy, JEMALLOC_CAVEAT);
-	return true;
-}
-
 static bool turn_on_thread(
 	const struct facts *facts, enum verdict_cause cause, struct verdict_remedy *remedy)
 {
-	if (!is_jemalloc(facts) || !facts_no_purging_thread(facts))
+	if (!is_jemalloc(facts) || !facts_no_purging_thread(facts) || facts_decay_is_long(facts))
 		return false;
 	remedy->forecast_bytes = facts->xray_jemalloc ? facts->dirty_bytes : REPORT_UNKNOWN;
 	TEXT(remedy,
@@ -249,13 +252,14 @@ static bool turn_on_thread(
 static bool shorten_decay(
 	const struct facts *facts, enum verdict_cause cause, struct verdict_remedy *remedy)
 {
-	if (!is_jemalloc(facts) || facts_no_purging_thread(facts))
-		return false;
-	if (!facts_decay_is_long(facts) && known_or_0(facts->dirty_bytes) < facts->material_bytes)
+	bool no_thread = facts_no_purging_thread(facts), is_long = facts_decay_is_long(facts);
+
+	if (!is_jemalloc(facts) ||
+		(!is_long && (no_thread || known_or_0(facts->dirty_bytes) < facts->material_bytes)))
 		return false;
 	remedy->forecast_bytes = facts->dirty_bytes;
 	TEXT(remedy, "Let jemalloc's decay run, and be shorter than the pauses between bursts.");
-	jemalloc_setting(facts, DECAY_SETTINGS, remedy);
+	jemalloc_setting(facts, no_thread ? THREAD_SETTINGS : DECAY_SETTINGS, remedy);
 	CAVEAT(remedy, PURGE_CAVEAT);
 	return true;
 }
@@ -419,7 +423,6 @@ static const struct {
 	{CAUSE_TRIMMABLE_INTERIOR, drop_tcaches},
 	{CAUSE_HOARDED_TOP, fix_thresholds},
 	{CAUSE_MANY_ARENAS, limit_arenas},
-	{CAUSE_PAGE_PINNED, change_allocator},
 	{CAUSE_NO_BACKGROUND_THREAD, turn_on_thread},
 	{CAUSE_DECAY_SETTINGS, shorten_decay},
 	{CAUSE_ACTIVE_FRAGMENTATION, unpin_fragments},
@@ -430,17 +433,12 @@ static const struct {
 	{CAUSE_DECAY_SETTINGS, release_sooner},
 };
 
-/* Beside a verdict that something is held, little more is worth a word; otherwise it is not. */
-static bool is_worth(const struct facts *facts, const struct verdict *verdict,
-	const struct verdict_remedy *remedy)
+/* What is little beside the rest is not worth a word, but for the verdict's own cause. */
+static bool is_worth(
+	const struct facts *facts, enum verdict_cause cause, const struct verdict_remedy *remedy)
 {
-	uint64_t least = facts->material_bytes;
-
-	if (remedy->cause == verdict->cause || remedy->forecast_bytes == REPORT_UNKNOWN)
-		return true;
-	if (verdict->code == VERDICT_RETAINING)
-		least = known_or_0(facts->firm_bytes) / WORTH_PART;
-	return remedy->forecast_bytes >= WORTH_BYTES && remedy->forecast_bytes >= least;
+	return remedy->cause == cause || remedy->forecast_bytes == REPORT_UNKNOWN ||
+	       remedy->forecast_bytes >= facts->material_bytes;
 }
 
 static bool comes_before(enum verdict_cause cause, const struct verdict_remedy *remedy,
@@ -481,7 +479,7 @@ void remedies_of(const struct facts *facts, struct verdict *verdict)
 
 		if (advice[i].applies(facts, verdict->cause, &remedy) &&
 			(!is_well || remedy.cause == verdict->cause) &&
-			is_worth(facts, verdict, &remedy))
+			is_worth(facts, verdict->cause, &remedy))
 			insert(verdict, &remedy);
 	}
 }

@@ -112,7 +112,7 @@ static enum verdict_answer many_concurrent_tasks(
 		SAY(symptom, ", %.0f %% of page faults while requests overlapped",
 			100 * overlapping);
 	return answer((open != REPORT_UNKNOWN && open >= MANY_CONNECTIONS) ||
-		      (threads != HEAP_UNKNOWN && threads >= MANY_THREADS) ||
+		      (threads != HEAP_UNKNOWN && threads >= MANY_THREADS && facts->requests) ||
 		      overlapping >= MUCH_OVERLAPPING);
 }
 
