@@ -179,24 +179,24 @@ static int lose_arena(struct walk *walk)
 }
 
 /* What its heaps do not say makes an arena a lost segment. */
-static void lose_unknown_arena(struct walk *walk, struct heap *heap)
+static void lose_unknown_arena(struct walk *walk, struct heap *heap, uint64_t system_bytes)
 {
-	uint64_t bytes;
-
 	walk->segment_count = 0;
 	heap->segments++;
 	heap->lost_segments++;
-	if (arena_system_bytes(walk, walk->arena, &bytes) == 0)
-		heap->lost_bytes += bytes;
+	heap->lost_bytes += system_bytes;
 }
 
 static int walk_arena(struct walk *walk, struct heap *heap, bool in_time)
 {
-	uint64_t system_bytes;
-	int error = find_segments(walk);
+	uint64_t system_bytes = 0;
+	/* Of the moment that the segments are of: heaps that are made later are in neither. */
+	int error = arena_system_bytes(walk, walk->arena, &system_bytes);
 
+	if (!error)
+		error = find_segments(walk);
 	if (error == -ENODATA || error == -EFAULT) {
-		lose_unknown_arena(walk, heap);
+		lose_unknown_arena(walk, heap, system_bytes);
 		error = 0;
 	}
 	if (!error && in_time)
@@ -211,8 +211,7 @@ static int walk_arena(struct walk *walk, struct heap *heap, bool in_time)
 		add_segment(heap, &walk->segments[i], walk->memory.page_bytes);
 	for (unsigned i = 0; i < HEAP_UNPINS; i++)
 		heap->unpin_bytes[i] += unpin_arena(walk, i);
-	if (arena_system_bytes(walk, walk->arena, &system_bytes) == 0)
-		heap->system_bytes += system_bytes;
+	heap->system_bytes += system_bytes;
 	heap->arenas++;
 	return error;
 }

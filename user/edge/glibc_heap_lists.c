@@ -30,51 +30,50 @@ static const struct tcache_layout tcache_layouts[] = {
 	{0x300, 76, false}, /* 2.42 */
 };
 
-/* The size of the chunk whose header is there; 0 if it cannot be read. */
-static uint64_t chunk_bytes_at(struct memory *memory, uint64_t chunk)
-{
-	uint64_t size;
-
-	if (!is_chunk_address(chunk) || memory_read_cached(memory, chunk + 8, &size, sizeof(size)))
-		return 0;
-	return size & ~(uint64_t)SIZE_FLAGS;
-}
-
-/* `least` is the list's size, or of what it has at least. */
-static bool belongs(struct memory *memory, uint64_t chunk, uint64_t least, bool is_exact)
-{
-	const uint64_t bytes = chunk_bytes_at(memory, chunk);
-
-	return is_exact ? bytes == least : bytes >= least && bytes < INT64_MAX;
-}
-
-/*
- * The chunk that the link at an address leads to, or 0 at the end. Links lead `ahead` bytes behind
- * the header.
- */
+/* What a list says of its chunks. Links lead `ahead` bytes behind a chunk's header. */
 struct list {
-	uint64_t bytes;
+	uint64_t bytes; /* the size of all, or of the least */
 	bool is_exact;
 	unsigned ahead;
 };
 
-static int next_chunk(
-	struct memory *memory, const struct list *list, uint64_t link, uint64_t *ret_chunk)
-{
-	uint64_t raw, plain;
-	int error = memory_read_cached(memory, link, &raw, sizeof(raw));
+/* What of a chunk its list needs, in one reading. */
+struct node {
+	uint64_t chunk; /* 0: the end */
+	uint64_t bytes;
+	uint64_t link;
+};
 
-	if (error)
-		return error;
-	plain = raw ^ link >> 12;
-	*ret_chunk = 0;
-	if (plain == 0)
-		return 0;
-	if (belongs(memory, plain - list->ahead, list->bytes, list->is_exact))
-		*ret_chunk = plain - list->ahead;
-	else if (raw && belongs(memory, raw - list->ahead, list->bytes, list->is_exact))
-		*ret_chunk = raw - list->ahead;
-	return 0;
+/* False if there is no chunk of the list. */
+static bool read_node(
+	struct memory *memory, const struct list *list, uint64_t chunk, struct node *ret_node)
+{
+	struct {
+		uint64_t size, link;
+	} words;
+	uint64_t bytes;
+
+	if (!is_chunk_address(chunk) ||
+		memory_read_cached(memory, chunk + 8, &words, sizeof(words)))
+		return false;
+	bytes = words.size & ~(uint64_t)SIZE_FLAGS;
+	if (list->is_exact ? bytes != list->bytes : bytes < list->bytes || bytes > INT64_MAX)
+		return false;
+	*ret_node = (struct node){.chunk = chunk, .bytes = bytes, .link = words.link};
+	return true;
+}
+
+/* Goes on to the chunk that the link leads to. */
+static void follow(struct memory *memory, const struct list *list, struct node *node)
+{
+	const uint64_t raw = node->link;
+	const uint64_t plain = raw ^ (node->chunk + CHUNK_HEADER) >> 12;
+
+	if (plain && read_node(memory, list, plain - list->ahead, node))
+		return;
+	if (plain && raw && read_node(memory, list, raw - list->ahead, node))
+		return;
+	node->chunk = 0;
 }
 
 /*
@@ -99,16 +98,18 @@ static int fast_add(struct walk *walk, uint64_t chunk)
 static int list_fastbin(struct walk *walk, uint64_t chunk, uint64_t bytes)
 {
 	const struct list list = {.bytes = bytes, .is_exact = true};
+	struct node node = {};
 
-	while (chunk && walk->fast_count < FAST_MAX) {
+	if (!chunk || !read_node(&walk->memory, &list, chunk, &node))
+		return 0;
+	while (node.chunk && walk->fast_count < FAST_MAX) {
 		int error = walk->fast_count % TIME_EVERY ? 0 : memory_check_time(&walk->memory);
 
 		if (!error)
-			error = fast_add(walk, chunk);
-		if (!error)
-			error = next_chunk(&walk->memory, &list, chunk + CHUNK_HEADER, &chunk);
+			error = fast_add(walk, node.chunk);
 		if (error)
 			return error;
+		follow(&walk->memory, &list, &node);
 	}
 	return 0;
 }
@@ -132,15 +133,8 @@ int list_fastbins(struct walk *walk)
 	memory_forget(&walk->memory);
 	error = memory_read(
 		&walk->memory, walk->arena + walk->layout.bins - before, heads, sizeof(heads));
-	for (unsigned i = 0; i < FASTBINS && !error; i++) {
-		const uint64_t bytes = CHUNK_MIN + i * 16ull;
-
-		if (heads[i] && belongs(&walk->memory, heads[i], bytes, true))
-			error = list_fastbin(walk, heads[i], bytes);
-		/* A list that changed meanwhile is told as far as it was followed. */
-		if (error == -ENODATA || error == -EFAULT)
-			error = 0;
-	}
+	for (unsigned i = 0; i < FASTBINS && !error; i++)
+		error = list_fastbin(walk, heads[i], CHUNK_MIN + i * 16ull);
 	if (!error && walk->fast_count)
 		qsort(walk->fast, walk->fast_count, sizeof(*walk->fast), by_address);
 	return error;
@@ -193,8 +187,9 @@ static bool is_tcache(
 	for (unsigned bin = 0; bin < layout->bins && has_entries; bin++) {
 		const uint64_t entry = tcache_entry(layout, bytes, bin);
 		const struct list list = tcache_list(bin);
+		struct node node;
 
-		if (entry && !belongs(memory, entry - CHUNK_HEADER, list.bytes, list.is_exact))
+		if (entry && !read_node(memory, &list, entry - CHUNK_HEADER, &node))
 			return false;
 	}
 	return has_entries;
@@ -257,17 +252,18 @@ static void own_pin(struct heap_pin *pins, unsigned pin_count, uint64_t address)
 static int follow_list(struct walk *walk, const struct list *list, uint64_t entry, size_t limit,
 	struct heap_pin *pins, unsigned pin_count, uint64_t *bytes)
 {
-	uint64_t chunk = entry - CHUNK_HEADER;
+	struct node node = {};
 	int error = 0;
 
-	for (size_t i = 0; chunk && i < limit && !error; i++) {
-		*bytes += chunk_bytes_at(&walk->memory, chunk);
-		own_pin(pins, pin_count, chunk + CHUNK_HEADER);
+	if (!read_node(&walk->memory, list, entry - CHUNK_HEADER, &node))
+		return 0;
+	for (size_t i = 0; node.chunk && i < limit && !error; i++) {
+		*bytes += node.bytes;
+		own_pin(pins, pin_count, node.chunk + CHUNK_HEADER);
 		error = i % TIME_EVERY ? 0 : memory_check_time(&walk->memory);
-		if (!error)
-			error = next_chunk(&walk->memory, list, chunk + CHUNK_HEADER, &chunk);
+		follow(&walk->memory, list, &node);
 	}
-	return error == -ENODATA || error == -EFAULT ? 0 : error;
+	return error;
 }
 
 static int follow_tcache(struct walk *walk, uint64_t address, const struct tcache_layout *layout,

@@ -12,6 +12,8 @@
 #include <time.h>
 
 #define REFRESHES_MAX 4096u
+#define HITS_MAX      64u
+#define COPY_EVERY    16u
 #define NEAR_BYTES    65536u /* what is passed over within the stretch of one window */
 
 int memory_init(struct memory *memory, struct target *target, uint64_t deadline_ns)
@@ -70,6 +72,25 @@ void memory_forget(struct memory *memory)
 	memset(memory->cached_pages, 0, sizeof(memory->cached_pages));
 }
 
+static bool is_cached(struct memory *memory, uint64_t page)
+{
+	const bool is_hit = memory->cached_pages[page % CACHED_PAGES] == page;
+
+	if (is_hit && memory->hits < HITS_MAX)
+		memory->hits++;
+	return is_hit;
+}
+
+/* Lists that jump about all over a heap have no use for copies: one in so many is to find out. */
+static bool is_worth_a_copy(struct memory *memory)
+{
+	memory->misses++;
+	if (memory->hits == 0)
+		return memory->misses % COPY_EVERY == 0;
+	memory->hits--;
+	return true;
+}
+
 int memory_read_cached(struct memory *memory, uint64_t address, void *ret_bytes, size_t length)
 {
 	const uint64_t page = address / memory->page_bytes;
@@ -78,10 +99,12 @@ int memory_read_cached(struct memory *memory, uint64_t address, void *ret_bytes,
 
 	if (offset + length > memory->page_bytes)
 		return memory_read(memory, address, ret_bytes, length);
-	if (memory->cached_pages[place] != page) {
-		int error =
-			memory_read(memory, page * memory->page_bytes, copy, memory->page_bytes);
+	if (!is_cached(memory, page)) {
+		int error;
 
+		if (!is_worth_a_copy(memory))
+			return memory_read(memory, address, ret_bytes, length);
+		error = memory_read(memory, page * memory->page_bytes, copy, memory->page_bytes);
 		memory->cached_pages[place] = error ? 0 : page;
 		if (error)
 			return error;

@@ -62,6 +62,8 @@ struct memory {
 	/* Pages of lists, each in the place that its number says; 0: none. */
 	uint64_t cached_pages[CACHED_PAGES];
 	uint8_t *cached; /* CACHED_PAGES pages */
+	uint64_t misses;
+	unsigned hits; /* and fewer with each miss */
 };
 
 /* Where things are in this glibc's structures. */
