@@ -74,8 +74,8 @@ static bool bins_are_sound(const uint8_t *bytes, uint64_t bins)
 		const uint64_t next = word_at(bytes, 16ull * bin);
 		const uint64_t previous = word_at(bytes, 16ull * bin + 8);
 
-		if ((next == self) != (previous == self))
-			return false;
+		if (next == self && previous == self)
+			continue;
 		if (!is_chunk_address(next) || !is_chunk_address(previous))
 			return false;
 	}
@@ -87,7 +87,7 @@ static int check_arena(
 	struct walk *walk, const struct layout *layout, uint64_t address, uint64_t *ret_next)
 {
 	uint8_t bytes[ARENA_BYTES_MAX];
-	uint64_t system_bytes;
+	uint64_t system_bytes, top;
 	int error;
 
 	if (address % 16 || address < 4096)
@@ -99,7 +99,9 @@ static int check_arena(
 	if (int_at(bytes, 4) > ARENA_FLAGS ||
 		!bins_are_sound(bytes + layout->bins, address + layout->bins))
 		return -ENODATA;
-	if (!is_chunk_address(word_at(bytes, layout_top(layout))) ||
+	/* Without memory, the top is the first bin. */
+	top = word_at(bytes, layout_top(layout));
+	if ((top != address + layout_top(layout) && !is_chunk_address(top)) ||
 		system_bytes > word_at(bytes, layout_system_bytes(layout) + 8))
 		return -ENODATA;
 	*ret_next = word_at(bytes, layout_next(layout));
