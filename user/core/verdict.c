@@ -188,9 +188,14 @@ static bool live_grows(const struct facts *facts, struct finding *finding)
 		return false;
 	finding->cause = CAUSE_LIVE_MEMORY;
 	finding->ceiling = facts->live_bytes == REPORT_UNKNOWN ? CEILING_INDIRECT : CEILING_XRAY;
+	/* It grew with the requests, and they have stopped: a cache that has just filled, too. */
+	if (facts->idle_s >= IDLE_S && facts->live.by_requests)
+		finding->ceiling = CEILING_GUESS;
 	finding->margin = margin_above(growth) * clamped(2 * facts->live.late_share);
 	finding->complete = facts->walked * (is_held ? BOTH : 1);
-	WHY(finding, "live memory grew by %s over the second half of the %s, to %s, and went on%s",
+	WHY(finding,
+		"live memory grew by %s over the second half of the %s, to %s, and had not "
+		"stopped%s",
 		bytes_text((uint64_t)facts->live.growth_bytes, grown),
 		facts->live.by_requests ? "requests" : "watch", bytes_text(now, live),
 		facts->live_bytes == REPORT_UNKNOWN ? " (jemalloc's active pages stand for it)"

@@ -214,7 +214,11 @@ static void facts_of_glibc(struct facts *facts)
 	facts->interior_bytes =
 		at_most(less(believed(heap->trimmable_bytes), known_or_0(main_top_bytes)),
 			facts->held_bytes);
-	facts->pinned_bytes = at_most(believed(heap->page_pinned_bytes), facts->held_bytes);
+	/* What a trim cannot drop are also the tops of the arenas other than the main one. */
+	facts->pinned_bytes =
+		at_most(less(believed(heap->page_pinned_bytes),
+				less(known_or_0(facts->tops_bytes), known_or_0(main_top_bytes))),
+			facts->held_bytes);
 	facts->xray_glibc =
 		facts->live_bytes != REPORT_UNKNOWN && facts->held_bytes != REPORT_UNKNOWN;
 }
