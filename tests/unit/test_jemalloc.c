@@ -35,6 +35,7 @@
 
 #define LIBRARIES     8
 #define ATTEMPTS      10
+#define WORK_ROUNDS   100
 #define MOMENTS       25
 #define MEGABYTE      (1u << 20)
 #define PAGE_BYTES    4096u /* jemalloc's, of the libraries that are tried */
@@ -407,6 +408,22 @@ static void the_background_thread_is_seen(void **state)
 	}
 }
 
+/* Calibration knows none of them; the counters stay where they are. */
+static void settings_of_the_process_change_no_offset(void **state)
+{
+	static const char *const settings[] = {"percpu_arena:percpu", "tcache:false",
+		"oversize_threshold:65536", "retain:false", "dss:primary",
+		"thp:always,metadata_thp:always",
+		/* Of 5.3; older ones complain and go on. */
+		"hpa:true", "san_guard_large:1"};
+	const struct fixture *fixture = *state;
+	struct numbers numbers;
+
+	FOR_EACH_LIBRARY(fixture, i)
+	for (size_t k = 0; k < sizeof(settings) / sizeof(settings[0]); k++)
+		(void)follow_plan(fixture, i, "5", settings[k], &numbers);
+}
+
 /*
  * One moment of a decay. RSS is read a little later, has the allocator's own pages as well, and
  * lacks those of active ones that nobody can write to (5.3.1 pads large blocks with whole pages).
@@ -446,6 +463,37 @@ static void resident_memory_is_active_and_dirty_through_a_decay(void **state)
 			dirty = read_decaying(fixture, &process, i);
 		}
 		assert_true(dirty <= first_dirty / 3);
+		end(&process);
+	}
+}
+
+/* What is read meanwhile is of no one moment, but it must be possible. */
+static void a_process_at_work_can_be_read(void **state)
+{
+	const struct fixture *fixture = *state;
+
+	FOR_EACH_LIBRARY(fixture, i)
+	{
+		struct process process = start_library(fixture, i, "8", NULL);
+		uint64_t least = UINT64_MAX, most = 0;
+		struct diag diag;
+		struct heap heap;
+		char line[64];
+
+		for (unsigned round = 0; round < WORK_ROUNDS; round++)
+			(void)fprintf(process.to, "grow 200\nshrink 90\n");
+		assert_int_equal(fflush(process.to), 0);
+		for (unsigned round = 0; round < WORK_ROUNDS * 4; round++) {
+			if (read_heap(fixture, &process, fixture->library[i], &heap, &diag))
+				fail_msg("%s", diag.text);
+			if (heap.active_bytes < least)
+				least = heap.active_bytes;
+			if (heap.active_bytes > most)
+				most = heap.active_bytes;
+		}
+		assert_true(most > least + 20 * MEGABYTE);
+		for (unsigned round = 0; round < 2 * WORK_ROUNDS; round++)
+			assert_true(read_line(&process, line, sizeof(line)));
 		end(&process);
 	}
 }
@@ -948,7 +996,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(pages_that_never_decay_are_dirty),
 		cmocka_unit_test(pages_given_back_lazily_are_muzzy),
 		cmocka_unit_test(the_background_thread_is_seen),
+		cmocka_unit_test(settings_of_the_process_change_no_offset),
 		cmocka_unit_test(resident_memory_is_active_and_dirty_through_a_decay),
+		cmocka_unit_test(a_process_at_work_can_be_read),
 		cmocka_unit_test(reading_changes_nothing_in_the_process),
 	};
 	const struct CMUnitTest files[] = {

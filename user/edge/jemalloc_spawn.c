@@ -30,6 +30,10 @@
 #define PAGE_BYTES_MAX (2u << 20)
 #define NAMESPACES     (CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWUTS)
 
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
 /* What the child needs before it is another program. */
 struct spawn {
 	int program_fd;
@@ -57,6 +61,16 @@ static int move_up(int *fd)
 	close(*fd);
 	*fd = moved;
 	return 0;
+}
+
+/* Some systems insist on the flag, kernels before 6.3 do not know it. */
+static int create_file(void)
+{
+	int fd = memfd_create("library", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+
+	if (fd < 0 && errno == EINVAL)
+		fd = memfd_create("library", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	return fd;
 }
 
 /* Nobody can change the copy between our looking at it and its being loaded. */
@@ -207,8 +221,7 @@ int jemalloc_calibrate(int fd, uint64_t bytes, struct jemalloc_layout *ret_layou
 {
 	_cleanup_(cleanup_close) int result_fd = -1;
 	_cleanup_(cleanup_close) int program_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
-	_cleanup_(cleanup_close) int copy_fd =
-		memfd_create("library", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	_cleanup_(cleanup_close) int copy_fd = create_file();
 	_cleanup_(cleanup_close) int child_fd = -1;
 	struct jemalloc_layout layout = {};
 	int pipe_fds[2];
