@@ -2,8 +2,6 @@
 /*
  * Allocators of children that wait, before and after their libraries are there; how often files are
  * read; and files that are damaged, forged or huge. Real servers are in tests/allocators.
- *
- *   test_allocator PID...    prints what is told of processes, as JSON
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +11,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +23,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "pagestay/base/text.h"
 #include "pagestay/edge/allocator.h"
 #include "../../user/edge/allocator_file.h"
 #include "seeded.h"
@@ -389,23 +385,142 @@ static void the_oldest_files_are_forgotten(void **state)
 }
 
 /*
- * Files that are not what they seem.
+ * Marks. A file has its bytes in one segment, constants or variables.
  */
 
-/* It has all that marks are compared with. */
-static void our_own_file_has_no_marks(void **state)
-{
-	const struct fixture *fixture = *state;
-	const struct file_facts *facts;
-	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+#define WINDOW_BYTES (256u << 10)
 
-	assert_true(fd >= 0);
+static int file_with(const char *bytes, size_t length, uint32_t flags)
+{
+	const struct {
+		Elf64_Ehdr header;
+		Elf64_Phdr segment;
+	} file = {{.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
+			   EV_CURRENT},
+			  .e_type = ET_EXEC,
+			  .e_machine = EM_X86_64,
+			  .e_phoff = sizeof(file.header),
+			  .e_phentsize = sizeof(Elf64_Phdr),
+			  .e_phnum = 1},
+		{.p_type = PT_LOAD,
+			.p_flags = flags,
+			.p_offset = sizeof(file),
+			.p_vaddr = 0x400000,
+			.p_filesz = length}};
+	int fd = memory_file(&file, sizeof(file));
+
+	assert_int_equal(write(fd, bytes, length), length);
+	return fd;
+}
+
+static const struct marked {
+	enum allocator_name name; /* ALLOCATOR_UNKNOWN: none is to be found */
+	const char *version, *prefix;
+	const char *bytes;
+	size_t length;
+} marked[] = {
+#define BYTES(text) text, sizeof(text)
+	{ALLOCATOR_JEMALLOC, "5.2.1-0-gea6b3e97", "_rjem_",
+		BYTES("x\0_RJEM_MALLOC_CONF\0<jemalloc>: %s\0arenas.dirty_decay_ms\0"
+		      "5.2.1-0-gea6b3e973b477b8061e0076bb257dbd7f3faa756")},
+	{ALLOCATOR_JEMALLOC, "", "",
+		BYTES("x\0MALLOC_CONF\0the variable MALLOC_CONF\0<jemalloc>: \0lg_dirty_mult\0"
+		      "0.0.0-0-g000000missing_version_try_git_fetch_tags")},
+	{ALLOCATOR_UNKNOWN, "", "", BYTES("<jemalloc>: %s\0MALLOC_CONF\0")},
+	{ALLOCATOR_UNKNOWN, "", "", BYTES("dirty_decay_ms\0jemalloc>: \0")},
+	{ALLOCATOR_TCMALLOC, "2.9.1", "",
+		BYTES("tcmalloc.max_total_thread_cache_bytes\0gperftools 2.9.1\0"
+		      "tcmalloc.current_total_thread_cache_bytes")},
+	{ALLOCATOR_MIMALLOC, "", "", BYTES("mimalloc: error: \0mimalloc: warning: \0")},
+	{ALLOCATOR_GLIBC, "2.31", "",
+		BYTES("malloc(): corrupted top size\0corrupted size vs. prev_size\0"
+		      "GNU C Library (Debian) stable release version 2.31.\n")},
+	{ALLOCATOR_MUSL, "1.1.24", "", BYTES("-0X+0X 0X-0x+0x 0x\0001.1.24\00012.1.24")},
+	{ALLOCATOR_MUSL, "", "", BYTES("\x12\0\x14\0\x19\0\x1f\0\x24\0\x2a\0\x32\0\x3f\0\x48\0")},
+	{ALLOCATOR_GLIBC, "", "",
+		BYTES("malloc(): corrupted top size\0No error information\0"
+		      "corrupted size vs. prev_size\0")},
+	{ALLOCATOR_V8, "11.3.244.8-node.38", "",
+		BYTES("Ineffective mark-compacts near heap limit\0x1.2.3.4-node.1\0"
+		      "11.3.244.8-node.38\0")},
+	{ALLOCATOR_GO, "", "",
+		BYTES("fatal: all goroutines are asleep - deadlock!mcall called on m->g0 stack")},
+#undef BYTES
+};
+
+static void check_marked(const struct fixture *fixture, const struct marked *expected, int fd)
+{
+	const struct file_facts *facts;
+
 	assert_int_equal(allocator_file_facts(fixture->cache, fd, &facts), 0);
-	assert_true(facts->is_elf);
-	assert_true(facts->slot_count > 0);
-	assert_int_equal(facts->allocator_count, 0);
+	assert_int_equal(facts->allocator_count, expected->name != ALLOCATOR_UNKNOWN);
+	if (facts->allocator_count) {
+		assert_int_equal(facts->allocators[0].name, expected->name);
+		assert_string_equal(facts->allocators[0].version, expected->version);
+		assert_string_equal(facts->allocators[0].prefix, expected->prefix);
+	}
 	(void)close(fd);
 }
+
+static void marks_tell_names_versions_and_prefixes(void **state)
+{
+	const struct fixture *fixture = *state;
+
+	for (size_t i = 0; i < sizeof(marked) / sizeof(marked[0]); i++) {
+		const struct marked *one = &marked[i];
+		const struct marked none = {.name = ALLOCATOR_UNKNOWN};
+
+		check_marked(fixture, one, file_with(one->bytes, one->length, PF_R));
+		check_marked(fixture, one, file_with(one->bytes, one->length, PF_R | PF_X));
+		check_marked(fixture, &none, file_with(one->bytes, one->length, PF_R | PF_W));
+	}
+}
+
+/* Files are read in windows: what lies on the border of two is found all the same, and once. */
+static void marks_are_found_wherever_they_are(void **state)
+{
+	const struct fixture *fixture = *state;
+	const size_t length = WINDOW_BYTES + 4096;
+	char *bytes = malloc(length);
+
+	assert_non_null(bytes);
+	for (size_t i = 0; i < sizeof(marked) / sizeof(marked[0]); i++)
+		for (size_t before = 0; before < 400; before += 7) {
+			const struct marked *one = &marked[i];
+
+			(void)memset(bytes, 'm', length);
+			(void)memcpy(bytes + WINDOW_BYTES - before - 1, "", 1);
+			(void)memcpy(bytes + WINDOW_BYTES - before, one->bytes, one->length);
+			check_marked(fixture, one, file_with(bytes, length, PF_R));
+		}
+	free(bytes);
+}
+
+static void go_s_note_tells_its_version(void **state)
+{
+	const struct fixture *fixture = *state;
+	const struct marked inline_version = {
+		.name = ALLOCATOR_GO, .version = "go1.22.3", .prefix = ""};
+	const struct marked pointers = {.name = ALLOCATOR_GO, .version = "", .prefix = ""};
+	const struct marked none = {.name = ALLOCATOR_UNKNOWN};
+	char note[200] = "\xff Go buildinf:";
+
+	note[14] = 8;
+	check_marked(fixture, &pointers, file_with(note, sizeof(note), PF_R | PF_W));
+	note[15] = 2;
+	note[32] = 8;
+	(void)memcpy(note + 33, "go1.22.3", 8);
+	check_marked(fixture, &inline_version, file_with(note, sizeof(note), PF_R | PF_W));
+	/* Cut off, or longer than any version is. */
+	check_marked(fixture, &pointers, file_with(note, 36, PF_R | PF_W));
+	note[32] = (char)200;
+	check_marked(fixture, &pointers, file_with(note, sizeof(note), PF_R | PF_W));
+	check_marked(fixture, &none, file_with(note, 10, PF_R | PF_W));
+}
+
+/*
+ * Files that are not what they seem.
+ */
 
 static char *read_program(size_t *ret_length)
 {
@@ -539,67 +654,9 @@ end:
 	assert_int_equal(unlink(path), 0);
 }
 
-/*
- * For tests/allocators.
- */
-
-static json_t *text(const char *bytes)
-{
-	char out[3 * ALLOCATOR_SETTINGS_BYTES + 1];
-
-	if (!bytes[0])
-		return json_null();
-	(void)text_for_json(bytes, strlen(bytes), out, sizeof(out));
-	return json_string(out);
-}
-
-static json_t *one(const struct allocator *allocator)
-{
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:b}", "name", allocator_names[allocator->name],
-		"version", text(allocator->version), "evidence", text(allocator->evidence),
-		"object", text(allocator->object), "prefix", text(allocator->prefix), "static",
-		(int)allocator->is_static);
-}
-
-static int print_process(struct allocator_cache *cache, const struct procfs *procfs, pid_t pid)
-{
-	struct target *target = open_target(procfs, pid);
-	json_t *list = json_array(), *object;
-	struct allocators allocators;
-	bool settled;
-	int error = allocators_detect(cache, target, &allocators, &settled);
-
-	target_close(target);
-	if (error)
-		return error;
-	for (unsigned i = 0; i < allocators.count; i++)
-		(void)json_array_append_new(list, one(&allocators.list[i]));
-	object = json_pack("{s:i, s:o, s:o, s:b}", "pid", (int)pid, "allocators", list, "settings",
-		text(allocators.settings), "settled", (int)settled);
-	(void)json_dumpf(object, stdout, JSON_COMPACT);
-	(void)putchar('\n');
-	json_decref(object);
-	return 0;
-}
-
-static int print_processes(char **pids)
-{
-	struct allocator_cache *cache;
-	struct procfs procfs;
-	int error = 0;
-
-	assert_int_equal(procfs_open("/proc", &procfs), 0);
-	assert_int_equal(allocator_cache_new(&cache), 0);
-	for (; *pids && !error; pids++)
-		error = print_process(cache, &procfs, atoi(*pids));
-	allocator_cache_free(cache);
-	procfs_close(&procfs);
-	return error ? 1 : 0;
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-int main(int argc, char **argv)
+int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(the_first_is_the_program_s_malloc),
@@ -611,12 +668,12 @@ int main(int argc, char **argv)
 		TEST(many_processes_of_few_programs_cost_few_reads),
 		TEST(a_file_that_changed_is_read_again),
 		TEST(the_oldest_files_are_forgotten),
-		TEST(our_own_file_has_no_marks),
+		TEST(marks_tell_names_versions_and_prefixes),
+		TEST(marks_are_found_wherever_they_are),
+		TEST(go_s_note_tells_its_version),
 		TEST(damaged_files_do_no_harm),
 		TEST(a_huge_file_is_not_read_whole),
 	};
 
-	if (argc > 1)
-		return print_processes(argv + 1);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

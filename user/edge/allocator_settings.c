@@ -127,9 +127,13 @@ int allocator_settings(struct target *target, char ret_settings[ALLOCATOR_SETTIN
 
 	if (error)
 		return error;
-	if (to > from && to - from > ENVIRONMENT_BYTES)
+	if (to <= from) {
+		ret_settings[0] = '\0';
+		return 0;
+	}
+	if (to - from > ENVIRONMENT_BYTES)
 		to = from + ENVIRONMENT_BYTES;
-	bytes = malloc(ENVIRONMENT_BYTES);
+	bytes = calloc(1, to - from);
 	if (!bytes)
 		return -ENOMEM;
 	error = read_environment(target, from, to, bytes, &length);
