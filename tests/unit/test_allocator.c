@@ -452,6 +452,7 @@ static void check_marked(const struct fixture *fixture, const struct marked *exp
 {
 	const struct file_facts *facts;
 
+	allocator_file_begin_look(fixture->cache);
 	assert_int_equal(allocator_file_facts(fixture->cache, fd, &facts), 0);
 	assert_int_equal(facts->allocator_count, expected->name != ALLOCATOR_UNKNOWN);
 	if (facts->allocator_count) {
@@ -588,6 +589,7 @@ static void damaged_files_do_no_harm(void **state)
 		if (seeded_once_in(&seeded, 4))
 			cut = seeded_below(&seeded, length);
 		fd = memory_file(bytes, cut);
+		allocator_file_begin_look(fixture->cache);
 		assert_int_equal(allocator_file_facts(fixture->cache, fd, &facts), 0);
 		assert_true(facts->slot_count <= FILE_SLOTS);
 		sound += facts->is_elf;
@@ -654,6 +656,38 @@ end:
 	assert_int_equal(unlink(path), 0);
 }
 
+/* Not all at once, and none for good. */
+static void many_huge_files_take_several_looks(void **state)
+{
+	const unsigned count = 5;
+	const struct fixture *fixture = *state;
+	const struct file_facts *facts;
+	unsigned looks = 0, known;
+	int fds[5];
+
+	for (unsigned i = 0; i < count; i++) {
+		fds[i] = memory_file("no ELF file", 11);
+		assert_int_equal(ftruncate(fds[i], 1ll << 30), 0);
+	}
+	do {
+		allocator_file_begin_look(fixture->cache);
+		known = 0;
+		for (unsigned i = 0; i < count; i++) {
+			int error = allocator_file_facts(fixture->cache, fds[i], &facts);
+
+			assert_true(error == 0 || error == -EAGAIN);
+			known += error == 0;
+		}
+		looks++;
+		assert_int_equal(known, looks * (LOOK_BYTES / FILE_BYTES_MAX) < count
+						? looks * (LOOK_BYTES / FILE_BYTES_MAX)
+						: count);
+	} while (known < count);
+	assert_int_equal(looks, 3);
+	for (unsigned i = 0; i < count; i++)
+		(void)close(fds[i]);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -673,6 +707,7 @@ int main(void)
 		TEST(go_s_note_tells_its_version),
 		TEST(damaged_files_do_no_harm),
 		TEST(a_huge_file_is_not_read_whole),
+		TEST(many_huge_files_take_several_looks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

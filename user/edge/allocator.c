@@ -173,6 +173,8 @@ static bool is_settled(const struct look *look)
 	const struct file_facts *program =
 		look->objects.has_program ? look->objects.list->facts : NULL;
 
+	if (look->objects.is_partial)
+		return false;
 	if (program && !program->has_interpreter)
 		return true;
 	if (look->order.state != LINKER_UNKNOWN)

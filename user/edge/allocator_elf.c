@@ -15,10 +15,10 @@
 
 #include "pagestay/base/cleanup.h"
 
-#define SECTIONS        4096         /* more: as if there were none */
-#define NAMES_BYTES     (96u << 20)  /* of one symbol table; longer: as if there were none */
-#define SYMBOLS         (8u << 20)   /* of one table; the rest is passed over */
-#define SLOTS_BYTES     (256u << 20) /* of one table of relocations, likewise */
+#define SECTIONS        4096        /* more: as if there were none */
+#define NAMES_BYTES     (96u << 20) /* of one symbol table; longer: as if there were none */
+#define SYMBOLS         (2u << 20)  /* of one table; the rest is passed over */
+#define SLOTS_BYTES     (64u << 20) /* of one table of relocations, likewise */
 #define DYNAMIC_ENTRIES 256
 #define WINDOW          1024 /* entries a read */
 

@@ -49,7 +49,7 @@ struct file_identity {
 };
 
 struct cached_file {
-	struct file_identity identity;
+	struct file_identity identity = {};
 	struct file_facts facts;
 	UT_hash_handle hh;
 };
@@ -58,6 +58,7 @@ struct cached_file {
 struct allocator_cache {
 	struct cached_file *files;
 	uint64_t reads;
+	uint64_t look_bytes; /* of files read in this look */
 };
 
 int allocator_cache_new(struct allocator_cache **ret_cache)
@@ -86,6 +87,11 @@ void allocator_cache_free(struct allocator_cache *cache)
 uint64_t allocator_cache_reads(const struct allocator_cache *cache)
 {
 	return cache->reads;
+}
+
+void allocator_file_begin_look(struct allocator_cache *cache)
+{
+	cache->look_bytes = 0;
 }
 
 bool allocator_serves(enum allocator_name name)
@@ -324,13 +330,18 @@ static int keep_file(struct allocator_cache *cache, struct cached_file *file)
 static int read_file(struct allocator_cache *cache, int fd, const struct file_identity *identity,
 	struct cached_file **ret_file)
 {
-	struct cached_file *file = calloc(1, sizeof(*file));
+	const uint64_t bytes = identity->bytes < FILE_BYTES_MAX ? identity->bytes : FILE_BYTES_MAX;
+	struct cached_file *file;
 	int error;
 
+	if (cache->look_bytes + bytes > LOOK_BYTES)
+		return -EAGAIN;
+	file = calloc(1, sizeof(*file));
 	if (!file)
 		return -ENOMEM;
 	file->identity = *identity;
 	cache->reads++;
+	cache->look_bytes += bytes;
 	error = read_facts(fd, &file->facts);
 	if (error) {
 		free(file);
@@ -342,7 +353,7 @@ static int read_file(struct allocator_cache *cache, int fd, const struct file_id
 
 int allocator_file_facts(struct allocator_cache *cache, int fd, const struct file_facts **ret_facts)
 {
-	struct file_identity identity;
+	struct file_identity identity = {};
 	struct cached_file *file;
 	int error = identify(fd, &identity);
 

@@ -14,6 +14,9 @@
 #define FILE_ALLOCATORS 4
 #define CACHE_FILES     512 /* more: what was asked for the longest time ago is forgotten */
 
+#define LOOK_BYTES     (512u << 20)
+#define FILE_BYTES_MAX (256u << 20) /* what a file counts for at most; more is not read of one */
+
 /* In the order in which they tell who serves a program. */
 enum allocator_function {
 	FUNCTION_MALLOC,
@@ -60,8 +63,15 @@ struct file_facts {
 };
 
 /*
+ * Begins a look at a process. Files that are not known yet are read for up to LOOK_BYTES of them,
+ * so that a process which maps many huge files holds nobody up.
+ */
+void allocator_file_begin_look(struct allocator_cache *cache);
+
+/*
  * What is known of an open file. *ret_facts stays as long as fewer than CACHE_FILES other files are
- * asked for. A file that is no sound ELF file is known as that; -errno if it cannot be read.
+ * asked for. A file that is no sound ELF file is known as that. -EAGAIN: enough was read in this
+ * look; another -errno if it cannot be read.
  */
 int allocator_file_facts(
 	struct allocator_cache *cache, int fd, const struct file_facts **ret_facts);

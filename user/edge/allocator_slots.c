@@ -16,6 +16,7 @@
 #include "pagestay/base/cleanup.h"
 
 #define DYNAMIC_ENTRIES 128
+#define OPENS           1024 /* of files in a look, that turn out to be data too */
 
 _Static_assert(OBJECTS < CACHE_FILES, "facts of one process's files stay while it is looked at");
 
@@ -94,6 +95,7 @@ static int add_object(struct allocator_cache *cache, struct target *target,
 		error = allocator_file_facts(cache, fd, &object->facts);
 	if (is_end(error))
 		return error;
+	objects->is_partial |= error == -EAGAIN;
 	if (error)
 		object->facts = NULL;
 	else if (!object->facts->is_elf)
@@ -136,16 +138,20 @@ int objects_find(struct allocator_cache *cache, struct target *target, struct ob
 	size_t count;
 	const struct target_map *maps = target_maps(target, &count);
 	const struct target_map *program = program_map(target);
+	unsigned opened = 0;
 	int error = 0;
 
-	ret_objects->count = 0;
+	*ret_objects = (struct objects){};
+	allocator_file_begin_look(cache);
 	if (program)
 		error = add_object(cache, target, program, ret_objects);
 	ret_objects->has_program = ret_objects->count == 1;
 	/* From the top: what is loaded first is there. */
-	for (size_t i = count; i-- && ret_objects->count < OBJECTS && !error;)
-		if (maps[i].executable && maps[i].inode && !has_file(ret_objects, &maps[i]))
+	for (size_t i = count; i-- && ret_objects->count < OBJECTS && opened < OPENS && !error;)
+		if (maps[i].executable && maps[i].inode && !has_file(ret_objects, &maps[i])) {
 			error = add_object(cache, target, &maps[i], ret_objects);
+			opened++;
+		}
 	return error;
 }
 

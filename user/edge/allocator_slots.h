@@ -21,6 +21,7 @@ struct object {
 struct objects {
 	unsigned count;
 	bool has_program; /* it is the first */
+	bool is_partial;  /* files are left to be read; the next look goes on */
 	struct object list[OBJECTS];
 };
 

@@ -5,7 +5,7 @@
  * The best sign is where the GOT slots of `malloc` in the mapped objects point: it sees through
  * LD_PRELOAD and through libraries that are loaded and not used. Then symbols, then marker strings
  * for what is static and stripped. What is known of a file is kept by its identity, so that many
- * processes of one program cost one reading.
+ * processes of one program cost one reading. Nothing is faulted in for the process.
  */
 #ifndef PAGESTAY_EDGE_ALLOCATOR_H
 #define PAGESTAY_EDGE_ALLOCATOR_H
@@ -13,7 +13,7 @@
 #include "pagestay/edge/heap.h"
 #include "pagestay/edge/target.h"
 
-struct allocator_cache; /* what is known of files; bounded, the oldest is forgotten */
+struct allocator_cache; /* what is known of up to 512 files; the oldest is forgotten */
 
 int allocator_cache_new(struct allocator_cache **ret_cache);
 void allocator_cache_free(struct allocator_cache *cache);
@@ -23,14 +23,16 @@ uint64_t allocator_cache_reads(const struct allocator_cache *cache);
 
 /*
  * 0, also when nothing was found; -ESRCH, or another -errno. `*ret_settled` is false while the
- * process is still so young that the answer may change (its libraries are not all bound yet).
+ * process is still so young that the answer may change (its libraries are not all bound yet), and
+ * while there is more to read of its files than one call reads: then another call goes on. Up to 256
+ * files with code are looked at, from the highest address down. The target's mappings must be fresh.
  */
 int allocators_detect(struct allocator_cache *cache, struct target *target,
 	struct allocators *ret_allocators, bool *ret_settled);
 
 /*
  * Where code or data of an allocator is: for the walkers. `symbol` in the object that `name` was
- * found in; -ENOENT if the object is stripped of it.
+ * found in; -ENOENT if the object is stripped of it, or not to be had. Reads the file each time.
  */
 int allocator_symbol(struct allocator_cache *cache, struct target *target,
 	const struct allocator *allocator, const char *symbol, uint64_t *ret_address);
