@@ -49,7 +49,7 @@ struct file_identity {
 };
 
 struct cached_file {
-	struct file_identity identity = {};
+	struct file_identity identity;
 	struct file_facts facts;
 	UT_hash_handle hh;
 };

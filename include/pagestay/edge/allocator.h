@@ -24,8 +24,8 @@ uint64_t allocator_cache_reads(const struct allocator_cache *cache);
 /*
  * 0, also when nothing was found; -ESRCH, or another -errno. `*ret_settled` is false while the
  * process is still so young that the answer may change (its libraries are not all bound yet), and
- * while there is more to read of its files than one call reads: then another call goes on. Up to 256
- * files with code are looked at, from the highest address down. The target's mappings must be fresh.
+ * while its files have more to read than one call reads: then the next goes on. Up to 256 files
+ * with code are looked at, from the highest address down. The mappings are the target's last look.
  */
 int allocators_detect(struct allocator_cache *cache, struct target *target,
 	struct allocators *ret_allocators, bool *ret_settled);
