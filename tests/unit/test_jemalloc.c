@@ -56,6 +56,7 @@ struct fixture {
 	char workloads[PATH_MAX];
 	char library[LIBRARIES][PATH_MAX];
 	size_t libraries;
+	uid_t user; /* that processes run as; 0: the test's own */
 };
 
 /* A process that runs a workload. */
@@ -129,6 +130,8 @@ static struct process start(const struct fixture *fixture, const char *workload,
 		(void)dup2(from[1], 1);
 		if (settings)
 			(void)setenv("MALLOC_CONF", settings, 1);
+		if (fixture->user && setuid(fixture->user) < 0)
+			_exit(126);
 		exec_workload(workload, argument, library);
 	}
 	(void)close(to[0]);
@@ -719,6 +722,37 @@ static void failures_are_remembered_and_lies_do_not_validate(void **state)
 	end(&process);
 }
 
+/* They would cost three seconds each. The files are the process's user's, so they may be tried. */
+static void a_user_s_silent_files_are_not_tried_without_end(void **state)
+{
+	static const unsigned tried = 8;
+	struct fixture *fixture = *state;
+	struct allocator allocator;
+	char path[128], victim[96];
+	struct process process;
+	uint64_t before;
+
+	if (geteuid() != 0)
+		SKIP("it takes root to start processes of another user");
+	make_hostile(fixture, 'c', path, victim);
+	assert_int_equal(chown(path, 4711, 4711), 0);
+	fixture->user = 4711;
+	process = start(fixture, path, "wait", NULL, NULL);
+	fixture->user = 0;
+	allocator = allocator_of(path);
+	before = jemalloc_cache_calibrations(fixture->cache);
+	for (unsigned i = 0; i < tried; i++) {
+		/* Another file by its times. */
+		assert_int_equal(utimensat(AT_FDCWD, path, NULL, 0), 0);
+		(void)usleep(20000);
+		assert_refused(fixture, &process, &allocator, "cannot be read: it ended or hung");
+	}
+	assert_int_equal(utimensat(AT_FDCWD, path, NULL, 0), 0);
+	assert_refused(fixture, &process, &allocator, "too many other files");
+	assert_int_equal(jemalloc_cache_calibrations(fixture->cache), before + tried);
+	end(&process);
+}
+
 static void other_kinds_of_files_are_refused(void **state)
 {
 	struct fixture *fixture = *state;
@@ -907,7 +941,7 @@ static int set_up(void **state)
 	(void)snprintf(fixture.workloads, sizeof(fixture.workloads), "%.4000s/../workloads",
 		dirname(program));
 	(void)snprintf(fixture.scratch, sizeof(fixture.scratch), "/tmp/test_jemalloc.XXXXXX");
-	if (!mkdtemp(fixture.scratch))
+	if (!mkdtemp(fixture.scratch) || chmod(fixture.scratch, 0755) < 0)
 		return -1;
 	(void)signal(SIGPIPE, SIG_IGN);
 	find_libraries(&fixture);
@@ -1004,6 +1038,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest files[] = {
 		cmocka_unit_test(a_file_is_calibrated_once),
 		cmocka_unit_test(other_kinds_of_files_are_refused),
+		cmocka_unit_test(a_user_s_silent_files_are_not_tried_without_end),
 		cmocka_unit_test(what_is_no_jemalloc_is_told),
 		cmocka_unit_test(a_hostile_file_ends_in_bounded_time),
 		cmocka_unit_test(a_hostile_file_cannot_get_out),

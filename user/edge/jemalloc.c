@@ -20,6 +20,7 @@
 #define FILES           64 /* in the cache: more and the one not used for longest goes */
 #define FILE_BYTES_MAX  (64u << 20)
 #define ARENAS_MAX      4096 /* jemalloc's own limit is below */
+#define SILENT_MAX      8    /* then only root's are tried: each may cost seconds */
 #define POINTERS        512  /* read at once; a page of them at most */
 #define STATUS_BYTES    4096
 #define DELETED         " (deleted)"
@@ -34,6 +35,7 @@ static const char *const outcome_words[JEMALLOC_OUTCOMES] = {
 	[JEMALLOC_NO_CONTROL] = "it has no mallctl that creates arenas, as jemalloc 5 has",
 	[JEMALLOC_NO_ARENAS] = "its table of arenas was not found",
 	[JEMALLOC_NO_COUNTERS] = "its page counters were not found",
+	[JEMALLOC_UNTRIED] = "too many other files ended or hung when they were tried in a sandbox",
 };
 
 /* As closely as a file can be told by fstat. */
@@ -52,6 +54,7 @@ struct jemalloc_cache {
 	struct known_file files[FILES];
 	uint64_t uses;
 	uint64_t calibrations;
+	unsigned silent; /* of them, files of others than root that gave no result */
 };
 
 /* One reading of one process. */
@@ -122,7 +125,25 @@ static struct known_file *cache_find(struct jemalloc_cache *cache,
 	return NULL;
 }
 
-/* What could not even be tried is not kept: the next time there may be memory for it. */
+/* What could not be tried for want of means is not kept: the next time there may be some. */
+static int try_file(struct jemalloc_cache *cache, int fd, const struct stat *status,
+	struct jemalloc_layout *ret_layout)
+{
+	const bool is_roots = status->st_uid == 0;
+	int error;
+
+	if (!is_roots && cache->silent >= SILENT_MAX) {
+		*ret_layout = (struct jemalloc_layout){.outcome = JEMALLOC_UNTRIED};
+		return 0;
+	}
+	error = jemalloc_calibrate(fd, status->st_size, ret_layout);
+	if (error)
+		return error;
+	cache->calibrations++;
+	cache->silent += !is_roots && ret_layout->outcome == JEMALLOC_SILENT;
+	return 0;
+}
+
 static int cache_layout(struct jemalloc_cache *cache, int fd, const struct stat *status,
 	const struct jemalloc_layout **ret_layout)
 {
@@ -136,11 +157,10 @@ static int cache_layout(struct jemalloc_cache *cache, int fd, const struct stat 
 
 	if (!file) {
 		struct jemalloc_layout layout;
-		int error = jemalloc_calibrate(fd, status->st_size, &layout);
+		int error = try_file(cache, fd, status, &layout);
 
 		if (error)
 			return error;
-		cache->calibrations++;
 		*place = (struct known_file){.identity = identity, .layout = layout};
 		file = place;
 	}

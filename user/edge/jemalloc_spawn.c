@@ -212,7 +212,7 @@ static void validate(struct jemalloc_layout *layout, size_t received)
 	if (received != sizeof(*layout))
 		layout->outcome = JEMALLOC_SILENT;
 	else if (layout->magic != JEMALLOC_MAGIC || layout->outcome >= JEMALLOC_OUTCOMES ||
-		 layout->outcome == JEMALLOC_SILENT ||
+		 layout->outcome == JEMALLOC_SILENT || layout->outcome == JEMALLOC_UNTRIED ||
 		 (layout->outcome == JEMALLOC_CALIBRATED && !is_sound(layout)))
 		layout->outcome = JEMALLOC_NONSENSE;
 }

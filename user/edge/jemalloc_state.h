@@ -26,6 +26,7 @@ enum jemalloc_outcome {
 	JEMALLOC_NO_CONTROL, /* no mallctl, or not one that creates arenas (before 5.0) */
 	JEMALLOC_NO_ARENAS,  /* the table of arenas was not found */
 	JEMALLOC_NO_COUNTERS,
+	JEMALLOC_UNTRIED, /* too many others were silent */
 	JEMALLOC_OUTCOMES,
 };
 

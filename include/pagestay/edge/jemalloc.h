@@ -35,7 +35,8 @@ uint64_t jemalloc_cache_calibrations(const struct jemalloc_cache *cache);
  * time is the one that most arenas have (jemalloc gives the arena of huge allocations its own). The
  * mappings are those of the last look, unless they do not fit what is read: then it looks again.
  *
- * The first time for a file takes some 20 ms, and as many as 3,000 for one that does not answer.
+ * The first time for a file takes some 20 ms, and as many as 3,000 for one that does not answer. Of
+ * files that are not root's, none is tried any more when eight have not answered.
  *
  * 0; -ENOTSUP: nothing can be read of this one (static, another libc, a calibration that failed;
  * `diag` says why); -ENODATA: pages with counters are not in memory; -ESRCH; another -errno.
