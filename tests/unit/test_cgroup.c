@@ -6,7 +6,7 @@
 #include <cmocka.h>
 #include <string.h>
 
-#include "pagestay/core/cgroup.h"
+#include "pagestay/edge/cgroup.h"
 
 #define ID "4e1d2c7a9b0f4e1d2c7a9b0f4e1d2c7a9b0f4e1d2c7a9b0f4e1d2c7a9b0f0123"
 
@@ -60,11 +60,33 @@ static void names_that_do_not_fit_are_left_out(void **state)
 	assert_names(path, "", "");
 }
 
+static void groups_hold_what_is_below_them(void **state)
+{
+	assert_true(cgroup_is_in("/system.slice/nginx.service", "/system.slice/nginx.service"));
+	assert_true(cgroup_is_in("/system.slice/nginx.service", "/system.slice/"));
+	assert_true(cgroup_is_in("/system.slice", "/"));
+	assert_false(cgroup_is_in("/system.slice2", "/system.slice"));
+	assert_false(cgroup_is_in("/system", "/system.slice"));
+	assert_false(cgroup_is_in("", "/system.slice"));
+}
+
+static void units_are_named_as_systemctl_does(void **state)
+{
+	assert_true(cgroup_unit_is("nginx.service", "nginx"));
+	assert_true(cgroup_unit_is("nginx.service", "nginx.service"));
+	assert_true(cgroup_unit_is("session-3.scope", "session-3.scope"));
+	assert_false(cgroup_unit_is("session-3.scope", "session-3"));
+	assert_false(cgroup_unit_is("nginx2.service", "nginx"));
+	assert_false(cgroup_unit_is("", "nginx"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(units_are_the_innermost),
 		cmocka_unit_test(containers_are_known_by_their_ids),
+		cmocka_unit_test(groups_hold_what_is_below_them),
+		cmocka_unit_test(units_are_named_as_systemctl_does),
 		cmocka_unit_test(names_that_do_not_fit_are_left_out),
 	};
 

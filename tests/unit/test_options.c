@@ -166,6 +166,49 @@ static void processes_are_chosen_by_pid_name_and_port(void **state)
 	assert_int_equal(options->ports[1], 65535);
 }
 
+static void processes_are_chosen_by_unit_and_group(void **state)
+{
+	const struct options *options = accept("--unit nginx --unit=web.service --cgroup /a/b");
+
+	assert_int_equal(options->unit_count, 2);
+	assert_string_equal(options->units[0], "nginx");
+	assert_string_equal(options->units[1], "web.service");
+	assert_int_equal(options->cgroup_count, 1);
+	assert_string_equal(options->cgroups[0], "/a/b");
+	refuse("--unit=", "--unit");
+	refuse("replay f --cgroup /a", "--cgroup is not for replay");
+}
+
+static void looks_and_comparisons_are_understood(void **state)
+{
+	const struct options *options = accept("diagnose 17");
+
+	assert_int_equal(options->command, COMMAND_DIAGNOSE);
+	assert_int_equal(options->pids[0], 17);
+	assert_true(options->for_s == 30);
+	assert_true(accept("diagnose --for 2m 17")->for_s == 120);
+	assert_true(accept("diagnose --for 1.5h 17")->for_s == 5400);
+	assert_int_equal(accept("xray 17 --json")->output, OUTPUT_JSON);
+	assert_int_equal(accept("compare a b -o markdown")->output, OUTPUT_MARKDOWN);
+	assert_string_equal(line.options.sides[1], "b");
+	assert_true(accept("compare a b --marks requests")->marks_by_requests);
+	assert_true(accept("-p 1 --xray")->xray);
+	refuse("diagnose", "diagnose needs a pid");
+	refuse("diagnose x", "pid 'x'");
+	refuse("diagnose 1 2", "'2'");
+	refuse("diagnose --for 0.5 1", "duration '0.5'");
+	refuse("diagnose --for 1d 1", "duration '1d'");
+	refuse("diagnose --for 25h 1", "duration '25h'");
+	refuse("diagnose --for nan 1", "duration 'nan'");
+	refuse("xray", "xray needs a pid");
+	refuse("xray 0", "pid '0'");
+	refuse("compare a", "compare needs two");
+	refuse("compare a b c", "'c'");
+	refuse("compare a b --marks bytes", "marks 'bytes'");
+	refuse("-o markdown", "output 'markdown'");
+	refuse("replay --xray a", "--xray is not for replay");
+}
+
 static void formats_and_details_are_understood(void **state)
 {
 	assert_int_equal(accept("-o json")->output, OUTPUT_JSON);
@@ -382,6 +425,8 @@ int main(void)
 		TEST(commands_are_told_by_the_first_word),
 		TEST(interval_and_count_follow_the_options),
 		TEST(processes_are_chosen_by_pid_name_and_port),
+		TEST(processes_are_chosen_by_unit_and_group),
+		TEST(looks_and_comparisons_are_understood),
 		TEST(formats_and_details_are_understood),
 		TEST(pages_are_the_default_of_listed_processes),
 		TEST(bounds_are_understood),

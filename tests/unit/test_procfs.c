@@ -231,6 +231,61 @@ static void long_comm_is_cut(void **state)
 	assert_string_equal(identity_of(*state).comm, "sixteen bytes o");
 }
 
+static void group_is_of_the_unified_hierarchy_or_systemds(void **state)
+{
+	char text[EVENT_CGROUP_BYTES + 100];
+
+	assert_string_equal(identity_of(*state).cgroup, "");
+	put(*state, "4711/cgroup", "0::/system.slice/web.service\n");
+	assert_string_equal(identity_of(*state).cgroup, "/system.slice/web.service");
+	put(*state, "4711/cgroup", "8:pids:/x\n1:name=systemd:/user.slice\n0::/a b:c\n");
+	assert_string_equal(identity_of(*state).cgroup, "/a b:c");
+	put(*state, "4711/cgroup", "8:pids:/x\n1:name=systemd:/user.slice\n");
+	assert_string_equal(identity_of(*state).cgroup, "/user.slice");
+	put(*state, "4711/cgroup", "8:pids:/x\n");
+	assert_string_equal(identity_of(*state).cgroup, "");
+	/* A part of a path is another group's. */
+	memset(text, 'g', sizeof(text) - 1);
+	memcpy(text, "0::/", 4);
+	text[sizeof(text) - 1] = '\0';
+	put(*state, "4711/cgroup", text);
+	assert_string_equal(identity_of(*state).cgroup, "");
+}
+
+static void heap_is_what_smaps_and_tasks_tell(void **state)
+{
+	const struct fake *fake = *state;
+	struct heap heap;
+
+	heap_unknown(&heap);
+	assert_int_equal(procfs_heap(&fake->procfs, &fake->key, &heap), 0);
+	assert_true(heap.anon_bytes == HEAP_UNKNOWN);
+	assert_int_equal(heap.huge_bytes, 0);
+	assert_int_equal(heap.lazyfree_bytes, 60 * 1024);
+	assert_int_equal(heap.threads, 3);
+	assert_true(heap.purging_threads == HEAP_UNKNOWN);
+	put_directory(fake, "4711/task");
+	put_directory(fake, "4711/task/4711");
+	put_directory(fake, "4711/task/4712");
+	put_directory(fake, "4711/task/4713");
+	put(fake, "4711/task/4711/comm", "server\n");
+	put(fake, "4711/task/4712/comm", "jemalloc_bg_thd\n");
+	put(fake, "4711/task/4713/comm", "jemalloc_bg_thd2\n");
+	assert_int_equal(procfs_heap(&fake->procfs, &fake->key, &heap), 0);
+	assert_int_equal(heap.purging_threads, 1);
+}
+
+static void pid_is_found_with_its_start_time(void **state)
+{
+	const struct fake *fake = *state;
+	struct ps_proc_key key;
+
+	assert_int_equal(procfs_find(&fake->procfs, PID, &key), 0);
+	assert_int_equal(key.tgid, PID);
+	assert_int_equal(key.start_ns, fake->key.start_ns - 4321);
+	assert_int_equal(procfs_find(&fake->procfs, PID + 1, &key), -ESRCH);
+}
+
 static void unreadable_exe_is_empty(void **state)
 {
 	drop(*state, "4711/exe");
@@ -563,6 +618,9 @@ int main(void)
 		TEST(comm_may_hold_anything),
 		TEST(comm_may_be_empty_or_without_line_end),
 		TEST(long_comm_is_cut),
+		TEST(group_is_of_the_unified_hierarchy_or_systemds),
+		TEST(heap_is_what_smaps_and_tasks_tell),
+		TEST(pid_is_found_with_its_start_time),
 		TEST(unreadable_exe_is_empty),
 		TEST(long_exe_is_cut),
 		TEST(pid_of_another_start_time_is_another_process),

@@ -35,6 +35,8 @@ const char options_help[] =
 	"Whom to watch (watch, record; default: every server):\n"
 	"  -p, --pid PID          this process; may be repeated\n"
 	"      --comm RE          servers whose name matches this regular expression\n"
+	"      --unit NAME        servers of this systemd unit; may be repeated\n"
+	"      --cgroup PATH      servers in or below this control group; likewise\n"
 	"      --port N           servers on this TCP port, and nothing else they do;\n"
 	"                         may be repeated\n"
 	"What to show:\n"
@@ -64,6 +66,8 @@ const char options_help[] =
 
 enum {
 	OPTION_COMM = 256,
+	OPTION_UNIT,
+	OPTION_CGROUP,
 	OPTION_PORT,
 	OPTION_JSON,
 	OPTION_DETAIL,
@@ -83,6 +87,8 @@ enum {
 static const struct option long_options[] = {
 	{"pid", required_argument, NULL, 'p'},
 	{"comm", required_argument, NULL, OPTION_COMM},
+	{"unit", required_argument, NULL, OPTION_UNIT},
+	{"cgroup", required_argument, NULL, OPTION_CGROUP},
 	{"port", required_argument, NULL, OPTION_PORT},
 	{"output", required_argument, NULL, 'o'},
 	{"json", no_argument, NULL, OPTION_JSON},
@@ -168,6 +174,16 @@ static int add_port(struct options *options, const char *word, struct diag *diag
 	if (options->port_count == PS_MAX_PORTS)
 		return diag_set(diag, -EINVAL, "more than %d ports", PS_MAX_PORTS);
 	options->ports[options->port_count++] = port;
+	return 0;
+}
+
+static int add_group(
+	const char *what, const char *word, const char **groups, unsigned *count, struct diag *diag)
+{
+	if (!*word || *count == OPTIONS_MAX_GROUPS)
+		return diag_set(diag, -EINVAL, "--%s is empty, or given more than %d times", what,
+			OPTIONS_MAX_GROUPS);
+	groups[(*count)++] = word;
 	return 0;
 }
 
@@ -262,6 +278,8 @@ static const struct {
 	{'o', OF_OBJECTS | OF(COMMAND_RECORD)},
 	{'v', OF_RUNS | OF(COMMAND_DOCTOR)},
 	{OPTION_COMM, OF_LIVE},
+	{OPTION_UNIT, OF_LIVE},
+	{OPTION_CGROUP, OF_LIVE},
 	{OPTION_PORT, OF_LIVE},
 	{OPTION_JSON, OF_OBJECTS | OF(COMMAND_DOCTOR)},
 	{OPTION_DETAIL, OF_LIVE},
@@ -320,6 +338,10 @@ static int set_option(struct options *options, int option, const char *word, str
 		return 0;
 	case OPTION_COMM:
 		return set_comm(options, word, diag);
+	case OPTION_UNIT:
+		return add_group("unit", word, options->units, &options->unit_count, diag);
+	case OPTION_CGROUP:
+		return add_group("cgroup", word, options->cgroups, &options->cgroup_count, diag);
 	case OPTION_PORT:
 		return add_port(options, word, diag);
 	case OPTION_JSON:

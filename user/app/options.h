@@ -12,7 +12,8 @@
 #include "pagestay/abi.h"
 #include "pagestay/base/diag.h"
 
-#define OPTIONS_MAX_PIDS 1024
+#define OPTIONS_MAX_PIDS   1024
+#define OPTIONS_MAX_GROUPS 64
 
 /* What `pagestay` ends with; DESIGN's contract with scripts. */
 enum exit_code {
@@ -43,6 +44,10 @@ struct options {
 	unsigned pid_count;
 	uint16_t ports[PS_MAX_PORTS];
 	unsigned port_count;
+	const char *units[OPTIONS_MAX_GROUPS]; /* any of them; none: any */
+	unsigned unit_count;
+	const char *cgroups[OPTIONS_MAX_GROUPS];
+	unsigned cgroup_count;
 	bool by_comm;
 	regex_t comm;       /* if by_comm */
 	enum output output; /* markdown: of compare only */

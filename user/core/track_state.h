@@ -7,7 +7,7 @@
 #define PAGESTAY_CORE_TRACK_STATE_H
 
 #include "pagestay/base/table.h"
-#include "pagestay/core/cgroup.h"
+#include "pagestay/edge/cgroup.h"
 #include "pagestay/core/history.h"
 #include "pagestay/core/retention.h"
 #include "pagestay/core/track.h"

@@ -9,6 +9,8 @@
  */
 #include "live_state.h"
 
+#include "pagestay/edge/cgroup.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +26,33 @@ static void process_forget(struct live *live, struct seen_process *process)
 {
 	HASH_DEL(live->processes, process);
 	free(process);
+}
+
+static bool is_of_units(const struct live_options *options, const char *cgroup)
+{
+	char unit[CGROUP_UNIT_BYTES];
+
+	cgroup_unit(cgroup, unit);
+	for (size_t i = 0; i < options->unit_count; i++)
+		if (cgroup_unit_is(unit, options->units[i]))
+			return true;
+	return !options->unit_count;
+}
+
+static bool is_of_cgroups(const struct live_options *options, const char *cgroup)
+{
+	for (size_t i = 0; i < options->cgroup_count; i++)
+		if (cgroup_is_in(cgroup, options->cgroups[i]))
+			return true;
+	return !options->cgroup_count;
+}
+
+/* Pids and ports are the probes' matter. */
+static bool is_selected(const struct live_options *options, const struct event_process *process)
+{
+	if (options->comm && regexec(options->comm, process->comm, 0, NULL, 0))
+		return false;
+	return is_of_units(options, process->cgroup) && is_of_cgroups(options, process->cgroup);
 }
 
 /* Deliver who the process is if that is new. A process that is gone keeps the kernel's comm. */
@@ -44,8 +73,7 @@ void live_process_identify(
 	process->identity = event.process;
 	process->settled = false;
 	process->looks = 0;
-	process->selected = !live->options.comm ||
-			    regexec(live->options.comm, event.process.comm, 0, NULL, 0) == 0;
+	process->selected = is_selected(&live->options, &event.process);
 	if (process->selected)
 		live_emit(live, &event);
 }
@@ -306,7 +334,7 @@ static int drain_interval(struct live *live, enum event_kind end)
 		error = drain_routes(live);
 	if (error < 0)
 		return error;
-	heaps_measure(live, live->options.xray && end == EVENT_TICK);
+	heaps_measure(live, live->options.xray_ns && end == EVENT_TICK);
 	forget_exited(live);
 	emit_loss(live);
 	emit_tick(live, end);

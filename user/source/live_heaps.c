@@ -61,6 +61,7 @@ static void deliver(
 	struct live *live, struct seen_process *process, const struct heaps_result *result)
 {
 	struct event event = {.kind = EVENT_ALLOCATORS, .proc = process->key};
+	uint64_t rest_ns;
 
 	process->looked_into = false;
 	process->looks += !process->settled;
@@ -75,7 +76,11 @@ static void deliver(
 	process->settled = process->settled || result->settled;
 	if (!result->walked)
 		return;
-	process->walk_after_ns = live_clock_ns(CLOCK_MONOTONIC) + WALK_REST * result->heap.walk_ns;
+	rest_ns = WALK_REST * result->heap.walk_ns;
+	/* One that comes an instant before its time in an interval is not put off to the next. */
+	if (live->options.interval_ns < live->options.xray_ns && rest_ns < live->options.xray_ns)
+		rest_ns = live->options.xray_ns - live->options.interval_ns / 2;
+	process->walk_after_ns = live_clock_ns(CLOCK_MONOTONIC) + rest_ns;
 	event.kind = EVENT_HEAP;
 	event.heap = &result->heap;
 	live_emit(live, &event);

@@ -16,11 +16,16 @@ struct live_options {
 	const uint16_t *ports; /* none: any; at most PS_MAX_PORTS */
 	size_t port_count;
 	const regex_t *comm; /* NULL: any; must outlive the source */
-	bool requests;       /* false: the ledger and accepts only */
+	/* Names of units, paths of control groups; none: any. They must outlive the source. */
+	const char *const *units;
+	size_t unit_count;
+	const char *const *cgroups;
+	size_t cgroup_count;
+	bool requests; /* false: the ledger and accepts only */
 	bool routes;
-	bool pages;   /* needs requests */
-	bool xray;    /* each process's heap, in every interval */
-	bool verbose; /* libbpf's own messages go to stderr */
+	bool pages;       /* needs requests */
+	uint64_t xray_ns; /* between x-rays of a process, as often as walks allow; 0: none */
+	bool verbose;     /* libbpf's own messages go to stderr */
 	unsigned max_processes;
 	unsigned max_routes;
 	unsigned ring_bytes;  /* of each ring; 0: 256 KiB for processes, 4 MiB for pages */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Reads names out of control group paths. Paths are any bytes, made by whoever makes groups on the
- * host. Pure; called by the tracker.
+ * host. Pure; called by the live source, which selects by them, and by the tracker.
  */
-#include "pagestay/core/cgroup.h"
+#include "pagestay/edge/cgroup.h"
 
 #include <string.h>
 
@@ -88,4 +88,21 @@ void cgroup_container(const char *path, char ret_container[CGROUP_CONTAINER_BYTE
 		}
 		end = part > path ? part - 1 : path;
 	}
+}
+
+bool cgroup_is_in(const char *path, const char *group)
+{
+	size_t length = strlen(group);
+
+	while (length > 0 && group[length - 1] == '/')
+		length--;
+	return strncmp(path, group, length) == 0 && (path[length] == '/' || !path[length]);
+}
+
+bool cgroup_unit_is(const char *unit, const char *name)
+{
+	size_t length = strlen(name);
+
+	return strncmp(unit, name, length) == 0 &&
+	       (!unit[length] || (!strchr(name, '.') && strcmp(unit + length, ".service") == 0));
 }

@@ -2,8 +2,8 @@
 /*
  * Who a process belongs to, by the path of its control group.
  */
-#ifndef PAGESTAY_CORE_CGROUP_H
-#define PAGESTAY_CORE_CGROUP_H
+#ifndef PAGESTAY_EDGE_CGROUP_H
+#define PAGESTAY_EDGE_CGROUP_H
 
 #include "pagestay/edge/event.h"
 
@@ -23,5 +23,11 @@ void cgroup_unit(const char *path, char ret_unit[CGROUP_UNIT_BYTES]);
  * `cri-containerd:<id>`). Empty: none.
  */
 void cgroup_container(const char *path, char ret_container[CGROUP_CONTAINER_BYTES]);
+
+/* Whether the path is the group's or below it; a group's slashes at its end do not count. */
+bool cgroup_is_in(const char *path, const char *group);
+
+/* As systemctl takes names: one without a dot is a service's. */
+bool cgroup_unit_is(const char *unit, const char *name);
 
 #endif
