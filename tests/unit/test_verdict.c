@@ -850,6 +850,19 @@ static void thread_caches_that_pin_are_named(void **state)
 		assert_null(strstr(reach(&world->process)->remedies[i].setting, "tcache_count"));
 }
 
+static void allocators_that_no_xray_reads_have_settings(void **state)
+{
+	struct world *world = watched("tcmalloc_idle");
+	const struct verdict_remedy *remedy;
+
+	remedy = remedy_of(reach(&world->process), CAUSE_DECAY_SETTINGS);
+	assert_string_equal(remedy->setting, "TCMALLOC_RELEASE_RATE=10");
+	world->allocators.list[0].name = ALLOCATOR_MIMALLOC;
+	remedy = remedy_of(reach(&world->process), CAUSE_DECAY_SETTINGS);
+	assert_string_equal(remedy->setting, "MIMALLOC_PURGE_DELAY=0 MIMALLOC_RESET_DELAY=0");
+	assert_int_equal(remedy->forecast_bytes, REPORT_UNKNOWN);
+}
+
 static void a_static_program_is_not_preloaded(void **state)
 {
 	struct world *world = watched("demo_of_684_mib");
@@ -1092,6 +1105,7 @@ int main(void)
 		cmocka_unit_test(thresholds_are_fixed_by_settings),
 		cmocka_unit_test(arenas_that_are_limited_are_no_advice),
 		cmocka_unit_test(thread_caches_that_pin_are_named),
+		cmocka_unit_test(allocators_that_no_xray_reads_have_settings),
 		cmocka_unit_test(a_static_program_is_not_preloaded),
 		cmocka_unit_test(jemalloc_is_set_by_its_own_variable),
 		cmocka_unit_test(growth_names_the_routes_escaped),

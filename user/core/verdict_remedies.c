@@ -275,7 +275,8 @@ static bool unpin_fragments(
 		"Give long-lived objects an arena or a slab of their own, or use fewer arenas: "
 		"decay cannot return pages that hold one of them each.");
 	jemalloc_setting(facts, "narenas:2", remedy);
-	CAVEAT(remedy, "threads then wait for each other's locks; the forecast is the most of it");
+	CAVEAT(remedy, "threads then wait for each other's locks%s",
+		facts->fragment_bytes == REPORT_UNKNOWN ? "" : "; the forecast is the most of it");
 	return true;
 }
 
@@ -355,6 +356,8 @@ static bool hunt_live_memory(
 		TEXT(remedy,
 			"Hunt the leak, or bound the cache: it grew by %s over half the watch.",
 			bytes_text(remedy->forecast_bytes, grown));
+	} else if (facts->live_bytes == REPORT_UNKNOWN) {
+		TEXT(remedy, "If it is live memory: hunt the leak, or bound the cache.");
 	} else {
 		TEXT(remedy, "It is live memory: a cache or data; bound it if it is too much.");
 	}
@@ -394,22 +397,26 @@ static bool bound_runtime(
 	return false;
 }
 
-/* Of allocators that no x-ray reads. */
+/* Of allocators that no x-ray reads. The second name is that of mimalloc before 2.1. */
 static bool release_sooner(
 	const struct facts *facts, enum verdict_cause cause, struct verdict_remedy *remedy)
 {
 	if (facts->name == ALLOCATOR_TCMALLOC) {
 		TEXT(remedy, "If it is free memory: let tcmalloc release it faster.");
 		SETTING(remedy, "TCMALLOC_RELEASE_RATE=10");
-	} else if (facts->name == ALLOCATOR_MIMALLOC) {
-		TEXT(remedy, "If it is free memory: let mimalloc purge it at once.");
-		SETTING(remedy, "MIMALLOC_PURGE_DELAY=0");
-	} else {
-		return false;
+		CAVEAT(remedy,
+			"it releases when something is freed: measured on a server gone idle, "
+			"84M stayed 84M");
+		return true;
 	}
-	CAVEAT(remedy, "what of its memory is free was not seen; pages that are used again are "
-		       "faulted in anew");
-	return true;
+	if (facts->name == ALLOCATOR_MIMALLOC) {
+		TEXT(remedy, "If it is free memory: let mimalloc purge it at once.");
+		SETTING(remedy, "MIMALLOC_PURGE_DELAY=0 MIMALLOC_RESET_DELAY=0");
+		CAVEAT(remedy,
+			"measured: 333M to 72M; pages that are used again are faulted in anew");
+		return true;
+	}
+	return false;
 }
 
 static const struct {
