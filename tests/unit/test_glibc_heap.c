@@ -276,7 +276,7 @@ static void many_arenas_equal_mallinfo(void **state)
 {
 	struct heap heap;
 
-	expect_shape(*state, "mixed 8 12 7", &heap);
+	expect_shape(*state, "mixed 8 4 7", &heap);
 	assert_true(heap.arenas > 2);
 	assert_true(heap.segments >= heap.arenas);
 	assert_true(heap.pin_count > 2);
@@ -288,7 +288,7 @@ static void many_heaps_of_an_arena_equal_mallinfo(void **state)
 {
 	struct heap heap;
 
-	expect_shape(*state, "mixed 2 60 3", &heap);
+	expect_shape(*state, "mixed 2 50 3", &heap);
 	assert_true(heap.segments >= heap.arenas + 2);
 }
 
@@ -298,6 +298,14 @@ static void a_heap_without_anything_equals_mallinfo(void **state)
 
 	expect_shape(*state, "nothing", &heap);
 	assert_int_equal(heap.arenas, 1);
+}
+
+static void long_fastbins_equal_mallinfo(void **state)
+{
+	struct heap heap;
+
+	expect_shape(*state, "small 1 40", &heap);
+	assert_true(heap.held_free_bytes > 10 << 20);
 }
 
 static void thresholds_are_read(void **state)
@@ -347,14 +355,14 @@ static void a_pin_holds_what_lies_below(void **state)
 {
 	struct heap heap;
 
-	expect_shape(*state, "pinned 1 64", &heap);
+	expect_shape(*state, "pinned 1 16", &heap);
 	assert_int_equal(heap.pin_count, 1);
 	assert_int_equal(heap.pins[0].owner, HEAP_OWNER_APPLICATION);
 	assert_int_equal(heap.pins[0].size_bytes, 1008);
-	assert_true(heap.pins[0].below_bytes > 62 << 20);
-	assert_true(heap.trimmable_bytes > 62 << 20);
+	assert_true(heap.pins[0].below_bytes > 14 << 20);
+	assert_true(heap.trimmable_bytes > 14 << 20);
 	/* Freeing the one chunk gives all back, but what malloc keeps for the next growth. */
-	assert_true(heap.unpin_bytes[0] > 62 << 20);
+	assert_true(heap.unpin_bytes[0] > 14 << 20);
 	assert_int_equal(heap.unpin_bytes[HEAP_UNPINS - 1] >= heap.unpin_bytes[0], 1);
 }
 
@@ -412,7 +420,7 @@ static void expect_sum(struct child *child, unsigned percent)
 static void sums_hold_while_all_threads_allocate(void **state)
 {
 	const struct fixture *fixture = *state;
-	struct child child = child_start(fixture, "churn 4 16");
+	struct child child = child_start(fixture, "churn 4 6");
 
 	for (unsigned i = 0; i < 6; i++)
 		expect_sum(&child, 1);
@@ -526,6 +534,7 @@ int main(void)
 		cmocka_unit_test(one_arena_equals_mallinfo),
 		cmocka_unit_test(many_arenas_equal_mallinfo),
 		cmocka_unit_test(many_heaps_of_an_arena_equal_mallinfo),
+		cmocka_unit_test(long_fastbins_equal_mallinfo),
 		cmocka_unit_test(thresholds_are_read),
 		cmocka_unit_test(settings_are_read),
 		cmocka_unit_test(a_pin_holds_what_lies_below),

@@ -25,6 +25,7 @@ static void walk_free(struct walk **walk)
 	free((*walk)->arenas);
 	free((*walk)->segments);
 	free((*walk)->fast);
+	free((*walk)->links);
 	free((*walk)->tcaches);
 	free(*walk);
 }

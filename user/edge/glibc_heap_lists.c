@@ -12,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TIME_EVERY 1024u /* links */
+#define TIME_EVERY     1024u  /* links */
+#define FAST_FOLLOWED  16384u /* chunks of fastbins, one by one */
+#define FAST_BYTES_MAX (CHUNK_MIN + 16 * (FASTBINS - 1))
 
 /* A thread's tcache: counts of two bytes for each bin, then the lists' first entries. */
 struct tcache_layout {
@@ -63,17 +65,24 @@ static bool read_node(
 	return true;
 }
 
-/* Goes on to the chunk that the link leads to. */
-static void follow(struct memory *memory, const struct list *list, struct node *node)
+/* The link of a chunk, which says where it is itself, without that. */
+static uint64_t unmangled(uint64_t chunk, uint64_t link)
+{
+	return link ^ (chunk + CHUNK_HEADER) >> 12;
+}
+
+/* Goes on to the chunk that the link leads to. True if the link was not mangled. */
+static bool follow(struct memory *memory, const struct list *list, struct node *node)
 {
 	const uint64_t raw = node->link;
-	const uint64_t plain = raw ^ (node->chunk + CHUNK_HEADER) >> 12;
+	const uint64_t plain = unmangled(node->chunk, raw);
 
 	if (plain && read_node(memory, list, plain - list->ahead, node))
-		return;
+		return false;
 	if (plain && raw && read_node(memory, list, raw - list->ahead, node))
-		return;
+		return true;
 	node->chunk = 0;
+	return false;
 }
 
 /*
@@ -102,14 +111,14 @@ static int list_fastbin(struct walk *walk, uint64_t chunk, uint64_t bytes)
 
 	if (!chunk || !read_node(&walk->memory, &list, chunk, &node))
 		return 0;
-	while (node.chunk && walk->fast_count < FAST_MAX) {
+	while (node.chunk && walk->fast_count < FAST_FOLLOWED) {
 		int error = walk->fast_count % TIME_EVERY ? 0 : memory_check_time(&walk->memory);
 
 		if (!error)
 			error = fast_add(walk, node.chunk);
 		if (error)
 			return error;
-		follow(&walk->memory, &list, &node);
+		walk->links_are_plain |= follow(&walk->memory, &list, &node);
 	}
 	return 0;
 }
@@ -119,6 +128,107 @@ static int by_address(const void *a, const void *b)
 	const uint64_t *first = a, *second = b;
 
 	return *first < *second ? -1 : *first > *second;
+}
+
+/*
+ * Lists that are long jump about all over an arena, and to read each chunk by itself takes seconds
+ * for a million. Then a pass through the segments collects whatever may be a link, and the lists
+ * are followed within that.
+ */
+
+static int by_chunk(const void *a, const void *b)
+{
+	const struct fast_link *first = a, *second = b;
+
+	return first->chunk < second->chunk ? -1 : first->chunk > second->chunk;
+}
+
+static bool is_in_arena(const struct walk *walk, uint64_t chunk)
+{
+	return is_chunk_address(chunk) && chunk >= walk->lowest && chunk < walk->highest;
+}
+
+int note_link(struct walk *walk, uint64_t chunk, uint64_t bytes, uint64_t link)
+{
+	const uint64_t next = walk->links_are_plain ? link : unmangled(chunk, link);
+
+	if (bytes > FAST_BYTES_MAX || (next && !is_in_arena(walk, next)) ||
+		walk->link_count >= FAST_MAX)
+		return 0;
+	if (walk->link_count == walk->link_room) {
+		const size_t room = walk->link_room ? 2 * walk->link_room : 65536;
+		struct fast_link *links = reallocarray(walk->links, room, sizeof(*links));
+
+		if (!links)
+			return -ENOMEM;
+		walk->links = links;
+		walk->link_room = room;
+	}
+	walk->links[walk->link_count++] =
+		(struct fast_link){.chunk = chunk | (bytes / CHUNK_ALIGN - 2), .next = next};
+	return 0;
+}
+
+static int collect_links(struct walk *walk)
+{
+	int error = 0;
+
+	walk->link_count = 0;
+	walk->lowest = UINT64_MAX;
+	walk->highest = 0;
+	for (size_t i = 0; i < walk->segment_count; i++) {
+		const struct segment *segment = &walk->segments[i];
+
+		if (segment->from < walk->lowest)
+			walk->lowest = segment->from;
+		if (segment->to > walk->highest)
+			walk->highest = segment->to;
+	}
+	walk->collects = true;
+	for (size_t i = 0; i < walk->segment_count && (!error || error == -ENODATA); i++) {
+		struct segment segment = walk->segments[i];
+
+		error = walk_segment(walk, &segment);
+	}
+	walk->collects = false;
+	if (error && error != -ENODATA)
+		return error;
+	if (walk->link_count)
+		qsort(walk->links, walk->link_count, sizeof(*walk->links), by_chunk);
+	return 0;
+}
+
+/* Each link is followed once, whatever the process made of its lists. */
+static int list_collected(struct walk *walk, unsigned bin, uint64_t chunk)
+{
+	while (chunk && walk->fast_count < FAST_MAX) {
+		const struct fast_link key = {.chunk = chunk | bin};
+		struct fast_link *link = walk->link_count
+						 ? bsearch(&key, walk->links, walk->link_count,
+							   sizeof(key), by_chunk)
+						 : NULL;
+		int error;
+
+		if (!link || link->is_followed)
+			break;
+		link->is_followed = true;
+		error = fast_add(walk, chunk);
+		if (error)
+			return error;
+		chunk = link->next;
+	}
+	return 0;
+}
+
+static int list_by_links(struct walk *walk, const uint64_t heads[static FASTBINS])
+{
+	int error;
+
+	walk->fast_count = 0;
+	error = collect_links(walk);
+	for (unsigned i = 0; i < FASTBINS && !error; i++)
+		error = list_collected(walk, i, heads[i]);
+	return error;
 }
 
 int list_fastbins(struct walk *walk)
@@ -135,6 +245,8 @@ int list_fastbins(struct walk *walk)
 		&walk->memory, walk->arena + walk->layout.bins - before, heads, sizeof(heads));
 	for (unsigned i = 0; i < FASTBINS && !error; i++)
 		error = list_fastbin(walk, heads[i], CHUNK_MIN + i * 16ull);
+	if (!error && walk->fast_count >= FAST_FOLLOWED)
+		error = list_by_links(walk, heads);
 	if (!error && walk->fast_count)
 		qsort(walk->fast, walk->fast_count, sizeof(*walk->fast), by_address);
 	return error;
@@ -261,7 +373,7 @@ static int follow_list(struct walk *walk, const struct list *list, uint64_t entr
 		*bytes += node.bytes;
 		own_pin(pins, pin_count, node.chunk + CHUNK_HEADER);
 		error = i % TIME_EVERY ? 0 : memory_check_time(&walk->memory);
-		follow(&walk->memory, list, &node);
+		(void)follow(&walk->memory, list, &node);
 	}
 	return error;
 }

@@ -135,6 +135,12 @@ struct topmost {
 	uint64_t pages_below; /* resident ones of its segment that begin below its end */
 };
 
+/* What may be a chunk in a fastbin. */
+struct fast_link {
+	uint64_t chunk; /* and its bin, in the low bits */
+	uint64_t next : 63, is_followed : 1;
+};
+
 struct walk {
 	struct memory memory;
 	struct layout layout;
@@ -148,6 +154,11 @@ struct walk {
 	size_t segment_count;
 	uint64_t *fast; /* chunks in fastbins, ascending */
 	size_t fast_count, fast_room;
+	bool links_are_plain; /* not mangled */
+	bool collects;        /* links, in a pass of its own */
+	struct fast_link *links;
+	size_t link_count, link_room;
+	uint64_t lowest, highest; /* of the arena's addresses */
 
 	uint64_t *tcaches; /* the user's memory of their chunks */
 	size_t tcache_count, tcache_room;
@@ -218,6 +229,9 @@ int arena_system_bytes(struct walk *walk, uint64_t arena, uint64_t *ret_bytes);
 
 /* Fills walk->fast with what is in the fastbins of walk->arena. */
 int list_fastbins(struct walk *walk);
+
+/* While walk->collects: a chunk in use that may lie in a fastbin. */
+int note_link(struct walk *walk, uint64_t chunk, uint64_t bytes, uint64_t link);
 
 /* A chunk in use that may be a thread's tcache is kept, to be followed later. */
 int note_tcache(struct walk *walk, const struct segment *segment, uint64_t chunk, uint64_t size);

@@ -408,22 +408,48 @@ static int look_at_chunk(struct pass *pass, uint64_t *ret_bytes)
 	return 0;
 }
 
+/* The first word of the user's memory, which may be a link; 0 if nobody asks. */
+static int view_first_word(struct pass *pass, uint64_t *ret_word)
+{
+	const void *view;
+	int error;
+
+	*ret_word = 0;
+	if (!pass->walk->collects)
+		return 0;
+	error = memory_view(&pass->walk->memory, pass->now.at + CHUNK_HEADER, sizeof(*ret_word),
+		pass->segment->to, &view);
+	if (error)
+		return error == -ENODATA || error == -EFAULT ? 0 : error;
+	memcpy(ret_word, view, sizeof(*ret_word));
+	return 0;
+}
+
+static int note(struct pass *pass, uint64_t bytes, uint64_t first_word)
+{
+	return pass->walk->collects ? note_link(pass->walk, pass->now.at, bytes, first_word)
+				    : note_tcache(pass->walk, pass->segment, pass->now.at, bytes);
+}
+
 static int step(struct pass *pass)
 {
 	struct cursor *now = &pass->now;
-	uint64_t bytes = 0, before, next;
+	uint64_t bytes = 0, before, next, first_word;
 	int result = look_at_chunk(pass, &bytes);
 
 	if (result || bytes == 0)
 		return result;
-	result = view_header(pass, now->at + bytes, &before, &next);
+	/* In ascending order: the window does not move back. */
+	result = view_first_word(pass, &first_word);
+	if (!result)
+		result = view_header(pass, now->at + bytes, &before, &next);
 	if (result)
 		return result;
 	if (is_terminal(pass->segment, now->at + bytes, next) && next <= SIZE_FLAGS)
 		return ENDED;
 	if (next & SIZE_PREV_INUSE) {
 		add_used(pass, bytes);
-		result = note_tcache(pass->walk, pass->segment, now->at, bytes);
+		result = note(pass, bytes, first_word);
 	} else if (before == bytes) {
 		now->free_bytes += bytes;
 		add_free(pass, now->at + bytes);
