@@ -168,6 +168,26 @@ static void samples_hold_an_xray_of_glibc(void **state)
 	assert_int_equal(world->history.samples[0].held_free_bytes, 600 * MIB);
 }
 
+static void samples_hold_no_xray_that_lost_much(void **state)
+{
+	struct world *world = *state;
+
+	world->heap.allocator = ALLOCATOR_GLIBC;
+	world->heap.live_bytes = 20 * MIB;
+	world->heap.system_bytes = 100 * MIB;
+	world->heap.lost_segments = 3;
+	world->heap.lost_bytes = 10 * MIB;
+	world->process.heap = &world->heap;
+	fold(world, 10, 110, 1);
+	assert_int_equal(world->history.samples[0].live_bytes, 20 * MIB);
+	world->heap.lost_bytes++;
+	fold(world, 10, 110, 1);
+	assert_int_equal(world->history.samples[1].live_bytes, REPORT_UNKNOWN);
+	world->heap.lost_segments = 0;
+	fold(world, 10, 110, 1);
+	assert_int_equal(world->history.samples[2].live_bytes, 20 * MIB);
+}
+
 static void samples_hold_an_xray_of_jemalloc(void **state)
 {
 	struct world *world = *state;
@@ -231,6 +251,7 @@ int main(void)
 		cmocka_unit_test_setup(without_requests_cpu_is_work, setup),
 		cmocka_unit_test_setup(forged_numbers_saturate, setup),
 		cmocka_unit_test_setup(samples_hold_an_xray_of_glibc, setup),
+		cmocka_unit_test_setup(samples_hold_no_xray_that_lost_much, setup),
 		cmocka_unit_test_setup(samples_hold_an_xray_of_jemalloc, setup),
 		cmocka_unit_test_setup(samples_stay_spread, setup),
 		cmocka_unit_test_setup(samples_with_an_xray_stay_longest, setup),

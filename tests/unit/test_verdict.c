@@ -192,6 +192,13 @@ static void madvise(struct world *world, double mib)
 	world->process.counters[PS_MADVISE_DONTNEED_BYTES] = bytes(mib);
 }
 
+static void loses_half(struct world *world)
+{
+	world->heap.lost_segments = 4;
+	world->heap.system_bytes = world->process.anon_bytes;
+	world->heap.lost_bytes = world->process.anon_bytes / 2;
+}
+
 static void hoards_tops(struct world *world)
 {
 	struct heap *heap = &world->heap;
@@ -348,6 +355,11 @@ static const struct shape shapes[] = {
 			{60, 100, 40, 55, 0}},
 		.code = VERDICT_RETAINING, .cause = CAUSE_TRIMMABLE_INTERIOR, .least = 0.5,
 		.most = 0.9, .evidence = "glibc keeps 55M", .first = CAUSE_TRIMMABLE_INTERIOR},
+	{"walks_that_lose_half", GLIBC,
+		{{0, 137, 60, 10, 100}, {10, 137, 10, 61, 0}, {60, 137, 10, 61, 0}},
+		.adjust = loses_half, .code = VERDICT_RETAINING, .cause = CAUSE_TRIMMABLE_INTERIOR,
+		.least = 0.1, .most = 0.3, .evidence = "could not be walked",
+		.first = CAUSE_TRIMMABLE_INTERIOR},
 	{"mariadb", GLIBC, {{0, 65, 60, 2, 500}, {30, 239, 65, 170, 0}, {60, 239, 65, 170, 0}},
 		.adjust = hoards_tops, .code = VERDICT_RETAINING, .cause = CAUSE_HOARDED_TOP,
 		.least = 0.8, .most = 0.9, .evidence = "trim at 40M", .first = CAUSE_HOARDED_TOP},

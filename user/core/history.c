@@ -14,6 +14,8 @@
 /* That a sample with an x-ray is worth: there are fewer of them, and verdicts rest on them. */
 #define XRAY_WEIGHT 8
 
+#define TORN_PART 10 /* of a heap: what comes and goes between walks is less */
+
 void history_init(struct history *history)
 {
 	*history = (struct history){
@@ -147,6 +149,15 @@ static void fold_pages(struct history *history, const struct report_process *pro
 	add_delta(&history->growth_unexplained_bytes, growth->unexplained_bytes);
 }
 
+/* So much was lost to the walk that its sums cannot be compared with another's. */
+static bool is_torn(const struct heap *heap)
+{
+	if (!heap->lost_segments || heap->lost_segments == HEAP_UNKNOWN)
+		return false;
+	return heap->lost_bytes == HEAP_UNKNOWN || heap->system_bytes == HEAP_UNKNOWN ||
+	       heap->lost_bytes > heap->system_bytes / TORN_PART;
+}
+
 static struct history_sample sample_of(
 	const struct history *history, const struct report_process *process)
 {
@@ -160,7 +171,7 @@ static struct history_sample sample_of(
 		.requests = history->requests,
 	};
 
-	if (!heap || process->heap_age_s > 0)
+	if (!heap || process->heap_age_s > 0 || is_torn(heap))
 		return sample;
 	sample.live_bytes = heap->live_bytes;
 	sample.held_free_bytes = heap->held_free_resident_bytes;

@@ -598,7 +598,11 @@ static bool is_open_by_xray(const struct facts *facts, struct finding *finding)
 	char held[16], other[16];
 	uint64_t other_bytes = (uint64_t)((1 - facts->coverage) * (double)facts->firm_bytes);
 
-	if (facts->xray_glibc && held_ratio(facts, facts->held_bytes) >= 1)
+	if (facts->xray_glibc && held_ratio(facts, facts->held_bytes) >= 1 &&
+		facts->held.count >= FLOOR_XRAYS)
+		WHY(finding, "%s is held free now, and less was at other x-rays: watch longer",
+			bytes_text(facts->held_bytes, held));
+	else if (facts->xray_glibc && held_ratio(facts, facts->held_bytes) >= 1)
 		WHY(finding,
 			"wait: %s is held free now; whether it stays takes %u x-rays, or %u s of "
 			"idleness",
