@@ -396,6 +396,26 @@ static void memory_of_another_sbrk_is_passed_over(void **state)
 	expect_shape(*state, "sbrk 1 8", &heap);
 }
 
+static void what_brk_did_not_give_is_lost(void **state)
+{
+	const struct fixture *fixture = *state;
+	struct child child = child_start(fixture, "blocked 1 8");
+	struct glibc_heap_damage damage = {};
+	struct heap heap;
+	char truth[256];
+
+	settle();
+	ask(&child, "truth", truth, sizeof(truth));
+	assert_int_equal(walk(&child, &heap, &damage), 0);
+	assert_int_equal(heap.lost_segments, 1);
+	assert_int_not_equal(damage.address, 0);
+	assert_int_equal(heap.system_bytes, number(truth, "system="));
+	assert_int_equal(heap.live_bytes + heap.cached_bytes - heap.mmapped_bytes +
+				 heap.held_free_bytes + heap.lost_bytes,
+		heap.system_bytes);
+	child_end(&child);
+}
+
 /* Walks a heap that changes meanwhile: its sum must be one of that time, give or take. */
 static void expect_sum(struct child *child, unsigned percent)
 {
@@ -541,6 +561,7 @@ int main(void)
 		cmocka_unit_test(a_tcache_can_be_the_pin),
 		cmocka_unit_test(a_hoarded_top_can_be_trimmed_in_the_main_arena_only),
 		cmocka_unit_test(memory_of_another_sbrk_is_passed_over),
+		cmocka_unit_test(what_brk_did_not_give_is_lost),
 		cmocka_unit_test(sums_hold_while_all_threads_allocate),
 		cmocka_unit_test(sums_hold_while_a_heap_grows),
 		cmocka_unit_test(a_broken_chunk_ends_a_segment),

@@ -188,6 +188,20 @@ static void lose_unknown_arena(struct walk *walk, struct heap *heap, uint64_t sy
 	heap->lost_bytes += system_bytes;
 }
 
+/* The main arena may have memory at several places: what is lost is what was not found of it all.
+ */
+static void bound_loss(struct walk *walk, uint64_t system_bytes)
+{
+	for (size_t i = 0; i < walk->segment_count; i++) {
+		struct segment *segment = &walk->segments[i];
+		const uint64_t found_bytes = segment->used_bytes + segment->free_bytes;
+
+		if (segment->is_main && segment->is_lost)
+			segment->lost_bytes =
+				system_bytes > found_bytes ? system_bytes - found_bytes : 0;
+	}
+}
+
 static int walk_arena(struct walk *walk, struct heap *heap, bool in_time)
 {
 	uint64_t system_bytes = 0;
@@ -208,6 +222,7 @@ static int walk_arena(struct walk *walk, struct heap *heap, bool in_time)
 		error = lose_arena(walk);
 	if (error && error != -ETIME)
 		return error;
+	bound_loss(walk, system_bytes);
 	for (size_t i = 0; i < walk->segment_count; i++)
 		add_segment(heap, &walk->segments[i], walk->memory.page_bytes);
 	for (unsigned i = 0; i < HEAP_UNPINS; i++)

@@ -442,9 +442,11 @@ static int heap_of(
 	const uint64_t sizes[] = {HEAP_BYTES, 4 * walk->parameters.heap_page_bytes};
 	int error = -ENODATA;
 
-	for (size_t i = 0; i < 2 && error == -ENODATA && sizes[i]; i++) {
+	for (size_t i = 0; i < 2 && sizes[i]; i++) {
 		*ret_heap = align_down(address, sizes[i]);
 		error = read_heap(walk, *ret_heap, ret_info);
+		if (error != -ENODATA && error != -EFAULT)
+			break;
 	}
 	return error;
 }
@@ -542,6 +544,9 @@ static int find_main_segment(struct walk *walk, uint64_t top)
 
 	if (error)
 		return error;
+	/* Memory by mmap comes from above, and the base is in what came first. */
+	if (top < base)
+		return -ENODATA;
 	segment = segment_add(walk);
 	if (!segment)
 		return -ENOMEM;

@@ -305,26 +305,36 @@ static bool is_beginning(struct pass *pass, uint64_t at)
 	return true;
 }
 
+/* Within the same mapping: what malloc got by mmap, because brk failed, lies elsewhere. */
 static int pass_gap(struct pass *pass)
 {
+	struct memory *memory = &pass->walk->memory;
 	const struct segment *segment = pass->segment;
+	const struct target_map *map = target_map_at(memory->target, pass->now.at);
 	const uint64_t from = pass->now.at + 2ull * CHUNK_HEADER;
+	uint64_t to = map ? map->to : from;
 
-	memory_forget(&pass->walk->memory);
-	for (uint64_t at = from; at <= segment->top && at - from < GAP_BYTES_MAX;
-		at += CHUNK_ALIGN) {
-		int error = at % pass->walk->memory.page_bytes
-				    ? 0
-				    : memory_check_time(&pass->walk->memory);
+	if (to > segment->top + 1)
+		to = segment->top + 1;
+	if (to > from + GAP_BYTES_MAX)
+		to = from + GAP_BYTES_MAX;
+	memory_forget(memory);
+	for (uint64_t at = from; at < to;) {
+		uint64_t word;
+		int error = at % memory->page_bytes ? 0 : memory_check_time(memory);
 
 		if (error)
 			return error;
-		if (is_beginning(pass, at)) {
+		if (memory_read_cached(memory, at, &word, sizeof(word))) {
+			at = align_down(at, memory->page_bytes) + memory->page_bytes;
+		} else if (is_beginning(pass, at)) {
 			add_overhead(pass, at);
 			return 0;
+		} else {
+			at += CHUNK_ALIGN;
 		}
 	}
-	return torn(pass, "nothing follows the memory that another sbrk got");
+	return torn(pass, "the main arena goes on somewhere else");
 }
 
 /*
