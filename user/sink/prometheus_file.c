@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The textfile sink: owns the metrics' state, and a thread that replaces the file. Used through
+ * `struct sink` by the app.
+ *
+ * `struct textfile` is shared with the thread and guarded by its lock, but for what is constant.
+ * The thread holds one rendering while it writes, and at most one more waits. It is not waited for
+ * longer than CLOSE_LIMIT_MS: what a disk holds up frees itself when the disk lets go.
+ */
+#include "pagestay/sink/prometheus.h"
+
+#include "pagestay/base/cleanup.h"
+#include "pagestay/base/diag.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define CLOSE_LIMIT_MS 500
+
+struct textfile {
+	char path[PATH_MAX], temporary[PATH_MAX];
+	int (*sync)(int fd);
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	char *waiting; /* what to write next; NULL: nothing */
+	size_t waiting_bytes;
+	int error; /* of the last write */
+	bool is_closing;
+	bool has_ended;    /* the thread is about to return */
+	bool is_abandoned; /* the thread frees this */
+};
+
+struct sink_textfile {
+	struct sink sink;
+	struct textfile_options options;
+	struct prometheus_state *state;
+	struct textfile *file;
+	bool has_failed; /* and that was said */
+};
+
+static void textfile_free(struct textfile *file)
+{
+	if (!file)
+		return;
+	(void)pthread_mutex_destroy(&file->lock);
+	(void)pthread_cond_destroy(&file->changed);
+	free(file->waiting);
+	free(file);
+}
+
+static int write_all(int fd, const char *bytes, size_t length)
+{
+	while (length) {
+		ssize_t written = write(fd, bytes, length);
+
+		if (written < 0 && errno != EINTR)
+			return -errno;
+		if (written > 0) {
+			bytes += written;
+			length -= (size_t)written;
+		}
+	}
+	return 0;
+}
+
+static int fill(const struct textfile *file, int fd, const char *bytes, size_t length)
+{
+	int error = write_all(fd, bytes, length);
+
+	if (error)
+		return error;
+	/* Whoever collects is another user, whatever our umask. */
+	if (fchmod(fd, 0644) != 0 || file->sync(fd) != 0)
+		return -errno;
+	return 0;
+}
+
+static int replace(const struct textfile *file, const char *bytes, size_t length)
+{
+	_cleanup_(cleanup_close) int fd = -1;
+	int error;
+
+	/* Left behind by one that was killed; never written through somebody's link. */
+	(void)unlink(file->temporary);
+	fd = open(file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	error = fill(file, fd, bytes, length);
+	if (!error && rename(file->temporary, file->path) != 0)
+		error = -errno;
+	if (error)
+		(void)unlink(file->temporary);
+	return error;
+}
+
+/* The next rendering; NULL when it is time to leave. Called with the lock held. */
+static char *next_rendering(struct textfile *file, size_t *ret_length)
+{
+	while (!file->waiting && !file->is_closing)
+		(void)pthread_cond_wait(&file->changed, &file->lock);
+	if (file->is_closing)
+		return NULL;
+	*ret_length = file->waiting_bytes;
+	return TAKE(file->waiting);
+}
+
+static void *textfile_thread(void *argument)
+{
+	struct textfile *file = argument;
+	size_t length = 0;
+	bool is_abandoned;
+	char *bytes;
+
+	(void)pthread_mutex_lock(&file->lock);
+	while ((bytes = next_rendering(file, &length))) {
+		int error;
+
+		(void)pthread_mutex_unlock(&file->lock);
+		error = replace(file, bytes, length);
+		free(bytes);
+		(void)pthread_mutex_lock(&file->lock);
+		file->error = error;
+	}
+	(void)pthread_mutex_unlock(&file->lock);
+	/* Nobody renews it: it would be taken for true for ever. */
+	(void)unlink(file->path);
+	(void)pthread_mutex_lock(&file->lock);
+	file->has_ended = true;
+	is_abandoned = file->is_abandoned;
+	(void)pthread_cond_broadcast(&file->changed);
+	(void)pthread_mutex_unlock(&file->lock);
+	if (is_abandoned)
+		textfile_free(file);
+	return NULL;
+}
+
+static void say_change(struct sink_textfile *textfile, int error)
+{
+	char text[PATH_MAX + 128];
+
+	if (textfile->has_failed == (error != 0) || !textfile->options.say)
+		return;
+	textfile->has_failed = error != 0;
+	if (error)
+		(void)snprintf(text, sizeof(text),
+			"cannot write %s: %s; trying again at each report", textfile->file->path,
+			strerror(-error));
+	else
+		(void)snprintf(text, sizeof(text), "%s is written again", textfile->file->path);
+	textfile->options.say(textfile->options.context, text);
+}
+
+static int render(const struct prometheus_state *state, char **ret_bytes, size_t *ret_length)
+{
+	FILE *out = open_memstream(ret_bytes, ret_length);
+	int error;
+
+	if (!out)
+		return -ENOMEM;
+	error = prometheus_render(out, PROMETHEUS_TEXT, state);
+	if (fclose(out) != 0 && !error)
+		error = -ENOMEM;
+	return error;
+}
+
+static int textfile_write(struct sink *sink, const struct report *report)
+{
+	struct sink_textfile *textfile = (struct sink_textfile *)sink;
+	struct textfile *file = textfile->file;
+	_cleanup_(cleanup_free) char *bytes = NULL;
+	size_t length = 0;
+	int error = prometheus_fold(textfile->state, report);
+	int write_error;
+	char *old;
+
+	if (!error)
+		error = render(textfile->state, &bytes, &length);
+	(void)pthread_mutex_lock(&file->lock);
+	write_error = file->error;
+	old = file->waiting;
+	if (!error) {
+		file->waiting = TAKE(bytes);
+		file->waiting_bytes = length;
+		(void)pthread_cond_broadcast(&file->changed);
+	} else {
+		old = NULL;
+	}
+	(void)pthread_mutex_unlock(&file->lock);
+	free(old);
+	say_change(textfile, write_error);
+	return error;
+}
+
+/* True if the thread has ended; then the file is the caller's again. */
+static bool wait_for_end(struct textfile *file)
+{
+	struct timespec until;
+	bool has_ended;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += CLOSE_LIMIT_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000L;
+	until.tv_nsec %= 1000000000L;
+	(void)pthread_mutex_lock(&file->lock);
+	file->is_closing = true;
+	(void)pthread_cond_broadcast(&file->changed);
+	while (!file->has_ended &&
+		pthread_cond_timedwait(&file->changed, &file->lock, &until) != ETIMEDOUT)
+		;
+	has_ended = file->has_ended;
+	file->is_abandoned = !has_ended;
+	(void)pthread_mutex_unlock(&file->lock);
+	return has_ended;
+}
+
+static int textfile_close(struct sink *sink)
+{
+	struct sink_textfile *textfile = (struct sink_textfile *)sink;
+	int error = 0;
+
+	if (wait_for_end(textfile->file)) {
+		error = textfile->file->error;
+		textfile_free(textfile->file);
+	}
+	prometheus_free(textfile->state);
+	free(textfile);
+	return error;
+}
+
+static const struct sink_ops textfile_ops = {
+	.write = textfile_write,
+	.close = textfile_close,
+};
+
+/* The temporary is in the same directory, and its name is none that a collector reads. */
+static int set_paths(struct textfile *file, const char *path, struct diag *diag)
+{
+	size_t length = strlen(path);
+	const char *name = strrchr(path, '/');
+
+	if (path[0] != '/' || length < 6 || strcmp(path + length - 5, ".prom") != 0 ||
+		name[1] == '.')
+		return diag_set(diag, -EINVAL,
+			"%s: a text file of metrics is an absolute path that ends in .prom", path);
+	if (length + 8 > sizeof(file->temporary))
+		return diag_set(diag, -ENAMETOOLONG, "%.60s...: the path is too long", path);
+	(void)snprintf(file->path, sizeof(file->path), "%s", path);
+	(void)snprintf(file->temporary, sizeof(file->temporary), "%.*s.%s.tmp",
+		(int)(name + 1 - path), path, name + 1);
+	return 0;
+}
+
+static int start_thread(struct textfile *file)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	sigset_t all, before;
+	int error;
+
+	/* Signals are the loop's. */
+	(void)sigfillset(&all);
+	(void)pthread_attr_init(&attributes);
+	(void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = -pthread_create(&thread, &attributes, textfile_thread, file);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	(void)pthread_attr_destroy(&attributes);
+	return error;
+}
+
+static int textfile_init(
+	struct sink_textfile *textfile, const struct textfile_options *options, struct diag *diag)
+{
+	struct textfile *file = calloc(1, sizeof(*file));
+	pthread_condattr_t attributes;
+	int error;
+
+	if (!file)
+		return diag_set(diag, -ENOMEM, "out of memory");
+	textfile->sink.ops = &textfile_ops;
+	textfile->options = *options;
+	textfile->file = file;
+	file->sync = options->sync ? options->sync : fsync;
+	(void)pthread_mutex_init(&file->lock, NULL);
+	(void)pthread_condattr_init(&attributes);
+	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&file->changed, &attributes);
+	(void)pthread_condattr_destroy(&attributes);
+	error = set_paths(file, options->path, diag);
+	if (error)
+		return error;
+	error = prometheus_new(&options->metrics, &textfile->state);
+	if (error)
+		return diag_set(diag, error, "metrics: %s", strerror(-error));
+	if (options->counters)
+		(void)prometheus_attach(textfile->state, options->counters, options->counter_count);
+	error = start_thread(file);
+	if (error)
+		return diag_set(diag, error, "a thread for %s: %s", file->path, strerror(-error));
+	return 0;
+}
+
+int sink_textfile_new(
+	const struct textfile_options *options, struct sink **ret_sink, struct diag *diag)
+{
+	struct sink_textfile *textfile = calloc(1, sizeof(*textfile));
+	int error;
+
+	if (!textfile)
+		return diag_set(diag, -ENOMEM, "out of memory");
+	error = textfile_init(textfile, options, diag);
+	if (error) {
+		textfile_free(textfile->file);
+		prometheus_free(textfile->state);
+		free(textfile);
+		return error;
+	}
+	*ret_sink = (struct sink *)textfile;
+	return 0;
+}
