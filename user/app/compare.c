@@ -51,22 +51,20 @@ static bool is_number(const char *word, unsigned long most, uint32_t *ret_number
 /* FILE if there is such a file; a pid; FILE:PID or FILE:COMM, by the last colon; FILE. */
 static int side_init(struct side *side, const char *word, struct diag *diag)
 {
-	const char *colon = strrchr(word, ':');
-	size_t length = strlen(word);
+	bool is_file = access(word, F_OK) == 0;
+	const char *colon = is_file ? NULL : strrchr(word, ':');
+	size_t length = colon ? (size_t)(colon - word) : strlen(word);
 
 	*side = (struct side){.word = word};
-	if (access(word, F_OK) != 0) {
-		if (is_number(word, PID_MOST, &side->choice.pid)) {
-			side->choice.by_pid = true;
-			return 0;
-		}
-		if (colon) {
-			length = (size_t)(colon - word);
-			side->choice.by_pid = is_number(colon + 1, UINT32_MAX, &side->choice.pid);
-			side->choice.comm = colon + 1;
-		}
+	if (!is_file && is_number(word, PID_MOST, &side->choice.pid)) {
+		side->choice.by_pid = true;
+		return 0;
 	}
-	if (!length || length >= sizeof(side->path) || (colon && !colon[1] && !word[length + 1]))
+	if (colon) {
+		side->choice.by_pid = is_number(colon + 1, UINT32_MAX, &side->choice.pid);
+		side->choice.comm = colon + 1;
+	}
+	if (!length || length >= sizeof(side->path) || (colon && !colon[1]))
 		return diag_set(diag, -EINVAL, "'%s' is no pid, FILE, FILE:PID or FILE:COMM", word);
 	memcpy(side->path, word, length);
 	return 0;
@@ -111,14 +109,15 @@ static int read_recording(struct side *side, const struct options *options, stru
 }
 
 /* As diagnose does: every page and every heap, for a while. */
-static int watch(struct side sides[2], bool both, const struct options *options, struct diag *diag)
+static int watch(
+	const struct side *sides, int count, const struct options *options, struct diag *diag)
 {
 	struct options watching = *options;
 	struct live_fold live = {.columns = sides[0].columns, .options = &watching};
 
-	watching.pids[0] = sides[0].choice.pid;
-	watching.pids[1] = sides[1].choice.pid;
-	watching.pid_count = both ? 2 : 1;
+	for (int i = 0; i < count; i++)
+		watching.pids[i] = sides[i].choice.pid;
+	watching.pid_count = (unsigned)count;
 	watching.requests = watching.pages = watching.xray = true;
 	watching.interval_s = LIVE_INTERVAL_S;
 	watching.count = (unsigned)ceil(options->for_s / LIVE_INTERVAL_S);
@@ -131,18 +130,18 @@ static bool are_together(const struct side sides[2])
 	return strcmp(sides[0].path, sides[1].path) == 0;
 }
 
-/* The columns of a side's stream, or of both sides'. */
-static int fill(struct side sides[2], bool both, const struct options *options, struct diag *diag)
+/* The columns of the stream that `count` sides, one or two, are of. */
+static int fill(struct side *sides, int count, const struct options *options, struct diag *diag)
 {
 	int error = columns_new(&sides[0].columns);
 
 	if (error)
 		return error;
-	if (both) {
+	if (count == 2) {
 		sides[1].columns = sides[0].columns;
 		sides[1].shared = true;
 	}
-	return is_live(&sides[0]) ? watch(sides, both, options, diag)
+	return is_live(&sides[0]) ? watch(sides, count, options, diag)
 				  : read_recording(&sides[0], options, diag);
 }
 
@@ -179,13 +178,13 @@ static int choose(struct side *side, struct diag *diag)
 static int prepare(
 	struct side sides[2], const struct options *options, bool *ret_damaged, struct diag *diag)
 {
-	bool both = are_together(sides);
+	int together = are_together(sides) ? 2 : 1;
 	int error = 0;
 
-	for (int i = 0; i < (both ? 1 : 2) && !error; i++) {
+	for (int i = 0; i < 2 && !error; i += together) {
 		struct diag cause = {};
 
-		error = fill(&sides[i], both, options, &cause);
+		error = fill(&sides[i], together, options, &cause);
 		if (error == -EBADMSG) {
 			(void)run_failed(&cause, error);
 			*ret_damaged = true;
