@@ -286,7 +286,7 @@ static void put_side(const struct sink_text *text, FILE *page, const struct comp
 {
 	const struct column *column = comparison->columns[side];
 	char comm[4 * PS_COMM_BYTES], name[WORD_COLUMNS + 1];
-	char allocator[64], watched[64];
+	char allocator[64], watched[64], pid[CELL_BYTES];
 
 	text_for_terminal(column->comm, strlen(column->comm), sizeof(comm) - 1, comm, sizeof(comm));
 	text_for_terminal(word, strlen(word), WORD_COLUMNS, name, sizeof(name));
@@ -294,7 +294,9 @@ static void put_side(const struct sink_text *text, FILE *page, const struct comp
 	watched_words(column, watched, sizeof(watched));
 	text_put_line(text, page, "%c  %s (pid %u)%s: %s", letters[side], comm, column->key.tgid,
 		allocator, watched);
-	text_put_line(text, page, "   %s", name);
+	(void)snprintf(pid, sizeof(pid), "%u", column->key.tgid);
+	if (strcmp(name, pid) != 0)
+		text_put_line(text, page, "   %s", name);
 }
 
 static void put_row(const struct sink_text *text, FILE *page, const struct compare_row *row)
