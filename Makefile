@@ -16,7 +16,7 @@ ARCH     ?= $(patsubst aarch64,arm64,$(shell uname -m))
 CC       ?= cc
 CLANG    ?= clang
 BPFTOOL  ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
-PKGS     := libbpf libelf zlib jansson libcap-ng libseccomp
+PKGS     := libbpf libelf zlib jansson libcap-ng libseccomp inih libsystemd libmicrohttpd sqlite3
 VERSION  := 0.1.0
 
 ifeq ($(V),1)
