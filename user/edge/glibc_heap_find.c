@@ -169,7 +169,6 @@ struct scan {
 	int (*fn)(struct walk *walk, uint64_t address, const uint8_t *bytes);
 };
 
-/* `left` counts down what may still be looked at. */
 static int scan_window(const struct scan *scan, const uint8_t *window, uint64_t from, size_t bytes)
 {
 	for (size_t i = scan->before; i + scan->after <= bytes; i += 8) {
@@ -323,7 +322,7 @@ static bool is_page_size(uint64_t bytes)
 	return bytes == 0 || (bytes >= 4096 && bytes <= 1ull << 34 && (bytes & (bytes - 1)) == 0);
 }
 
-/* `mp` is the address if base == 0, else unknown: `bytes` are at the word that may be the base. */
+/* `bytes` are at the word that may be the base. */
 static int try_mp(struct walk *walk, const uint8_t *bytes, uint64_t arena_test_max)
 {
 	uint64_t top;

@@ -354,15 +354,23 @@ int note_tcache(struct walk *walk, const struct segment *segment, uint64_t chunk
 	return tcache_add(walk, address);
 }
 
-static void own_pin(struct heap_pin *pins, unsigned pin_count, uint64_t address)
+/* What all tcaches come to. */
+struct caches {
+	struct heap_pin *pins;
+	unsigned pin_count;
+	uint64_t bytes;
+};
+
+static void add_cached(struct caches *caches, const struct node *node)
 {
-	for (unsigned i = 0; i < pin_count; i++)
-		if (pins[i].address == address)
-			pins[i].owner = HEAP_OWNER_TCACHE;
+	caches->bytes += node->bytes;
+	for (unsigned i = 0; i < caches->pin_count; i++)
+		if (caches->pins[i].address == node->chunk + CHUNK_HEADER)
+			caches->pins[i].owner = HEAP_OWNER_TCACHE;
 }
 
 static int follow_list(struct walk *walk, const struct list *list, uint64_t entry, size_t limit,
-	struct heap_pin *pins, unsigned pin_count, uint64_t *bytes)
+	struct caches *caches)
 {
 	struct node node = {};
 	int error = 0;
@@ -370,8 +378,7 @@ static int follow_list(struct walk *walk, const struct list *list, uint64_t entr
 	if (!read_node(&walk->memory, list, entry - CHUNK_HEADER, &node))
 		return 0;
 	for (size_t i = 0; node.chunk && i < limit && !error; i++) {
-		*bytes += node.bytes;
-		own_pin(pins, pin_count, node.chunk + CHUNK_HEADER);
+		add_cached(caches, &node);
 		error = i % TIME_EVERY ? 0 : memory_check_time(&walk->memory);
 		(void)follow(&walk->memory, list, &node);
 	}
@@ -379,7 +386,7 @@ static int follow_list(struct walk *walk, const struct list *list, uint64_t entr
 }
 
 static int follow_tcache(struct walk *walk, uint64_t address, const struct tcache_layout *layout,
-	struct heap_pin *pins, unsigned pin_count, uint64_t *bytes)
+	struct caches *caches)
 {
 	uint8_t tcache[TCACHE_BYTES_MAX];
 	int error = memory_read(&walk->memory, address, tcache, tcache_bytes(layout));
@@ -394,8 +401,7 @@ static int follow_tcache(struct walk *walk, uint64_t address, const struct tcach
 		memcpy(&count, tcache + 2ull * bin, sizeof(count));
 		if (entry)
 			error = follow_list(walk, &list, entry,
-				layout->counts_are_lengths ? count : TCACHE_LENGTH, pins, pin_count,
-				bytes);
+				layout->counts_are_lengths ? count : TCACHE_LENGTH, caches);
 	}
 	return error == -ENODATA || error == -EFAULT ? 0 : error;
 }
@@ -403,15 +409,15 @@ static int follow_tcache(struct walk *walk, uint64_t address, const struct tcach
 int follow_tcaches(
 	struct walk *walk, struct heap_pin *pins, unsigned pin_count, uint64_t *ret_bytes)
 {
-	uint64_t bytes = 0;
+	struct caches caches = {.pins = pins, .pin_count = pin_count};
 	int error = 0;
 
 	memory_forget(&walk->memory);
 	for (size_t i = 0; i < walk->tcache_count && !error; i++)
 		for (size_t j = 0; j < sizeof(tcache_layouts) / sizeof(tcache_layouts[0]); j++)
 			if (tcache_layouts[j].bins == walk->tcache_bins)
-				error = follow_tcache(walk, walk->tcaches[i], &tcache_layouts[j],
-					pins, pin_count, &bytes);
-	*ret_bytes = bytes;
+				error = follow_tcache(
+					walk, walk->tcaches[i], &tcache_layouts[j], &caches);
+	*ret_bytes = caches.bytes;
 	return error;
 }

@@ -344,7 +344,7 @@ static int pass_gap(struct pass *pass)
 /* Whether the pair that ends what came before a gap is here. */
 static int look_for_gap(struct pass *pass, uint64_t size)
 {
-	uint64_t before, next;
+	uint64_t before, next = 0;
 	int error;
 
 	if (!pass->segment->is_main || (size & ~(uint64_t)SIZE_FLAGS) != CHUNK_HEADER)
@@ -378,25 +378,35 @@ static int look_at_end(struct pass *pass)
 	return error;
 }
 
+/* A chunk that reaches the end, by now or not any more: the top may have moved up, or down over it.
+ */
+static int look_beyond(struct pass *pass, uint64_t bytes)
+{
+	const struct segment *segment = pass->segment;
+	const uint64_t at = pass->now.at;
+	int result = look_at_end(pass);
+
+	if (result)
+		return result;
+	if (segment->top && at >= segment->top)
+		return ENDED;
+	if (at >= segment->to || bytes >= segment->to - at)
+		return torn(pass, "0x%" PRIx64 " bytes there lead beyond its segment", bytes);
+	return 0;
+}
+
 /* The chunk's size, or how the look at it ended. */
 static int look_at_chunk(struct pass *pass, uint64_t *ret_bytes)
 {
-	struct segment *segment = pass->segment;
+	const struct segment *segment = pass->segment;
 	const uint64_t at = pass->now.at;
-	uint64_t before, size, bytes;
-	int result;
+	uint64_t before, size = 0, bytes;
+	int result = 0;
 
-	/* The top may have moved by now: up, or down over what was looked at. */
-	if (at == segment->top || at >= segment->to) {
-		result = look_at_end(pass);
-		if (result)
-			return result;
-		if (segment->top && at >= segment->top)
-			return ENDED;
-		if (at >= segment->to)
-			return torn(pass, "the chunks do not end where their segment does");
-	}
-	result = view_header(pass, at, &before, &size);
+	if (at == segment->top || at >= segment->to)
+		result = look_beyond(pass, 0);
+	if (!result)
+		result = view_header(pass, at, &before, &size);
 	if (result)
 		return result;
 	bytes = size & ~(uint64_t)SIZE_FLAGS;
@@ -404,18 +414,10 @@ static int look_at_chunk(struct pass *pass, uint64_t *ret_bytes)
 		return ENDED;
 	if (!is_size(size))
 		return look_for_gap(pass, size);
-	if (bytes >= segment->to - at) {
-		result = look_at_end(pass);
-		if (result)
-			return result;
-		if (segment->top && at >= segment->top)
-			return ENDED;
-		if (at >= segment->to || bytes >= segment->to - at)
-			return torn(
-				pass, "its size of 0x%" PRIx64 " leads beyond its segment", bytes);
-	}
+	if (bytes >= segment->to - at)
+		result = look_beyond(pass, bytes);
 	*ret_bytes = bytes;
-	return 0;
+	return result;
 }
 
 /* The first word of the user's memory, which may be a link; 0 if nobody asks. */
@@ -444,7 +446,7 @@ static int note(struct pass *pass, uint64_t bytes, uint64_t first_word)
 static int step(struct pass *pass)
 {
 	struct cursor *now = &pass->now;
-	uint64_t bytes = 0, before, next, first_word;
+	uint64_t bytes = 0, before = 0, next = 0, first_word;
 	int result = look_at_chunk(pass, &bytes);
 
 	if (result || bytes == 0)
@@ -538,13 +540,17 @@ static int mark(struct pass *pass)
 
 int walk_segment(struct walk *walk, struct segment *segment)
 {
-	struct pass pass = {.walk = walk, .segment = segment, .tcaches_before = walk->tcache_count};
+	struct pass pass;
 	int result = 0;
 
 	walk->memory.is_huge = segment->is_huge;
 	walk->memory.error = 0;
 	walk->memory.bytes = 0;
 	walk->memory.pages = 0;
+	memset(&pass, 0, sizeof(pass));
+	pass.walk = walk;
+	pass.segment = segment;
+	pass.tcaches_before = walk->tcache_count;
 	start(&pass, &pass.now);
 	pass.last = pass.before = pass.now;
 	while (result == 0) {

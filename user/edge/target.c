@@ -351,9 +351,8 @@ static int check_file(int fd, uint64_t inode)
  */
 static int find_by_map(const struct target *target, const struct target_map *map, int *ret_fd)
 {
-	_cleanup_(cleanup_close) int fd = -1;
 	char path[64];
-	int error;
+	int fd, error;
 
 	(void)snprintf(path, sizeof(path), "map_files/%" PRIx64 "-%" PRIx64, map->from, map->to);
 	fd = openat(target->directory_fd, path, O_PATH | O_CLOEXEC);
@@ -361,10 +360,10 @@ static int find_by_map(const struct target *target, const struct target_map *map
 		return -errno;
 	error = check_file(fd, map->inode);
 	if (error)
-		return error;
-	*ret_fd = fd;
-	fd = -1;
-	return 0;
+		(void)close(fd);
+	else
+		*ret_fd = fd;
+	return error;
 }
 
 /* By its path under the process's root, which no symbolic link leads out of. */
@@ -373,9 +372,8 @@ static int find_by_path(const struct target *target, const struct target_map *ma
 	const struct open_how how = {
 		.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
 	_cleanup_(cleanup_close) int root_fd = -1;
-	_cleanup_(cleanup_close) int fd = -1;
 	struct stat status;
-	int error;
+	int fd, error;
 
 	root_fd = openat(target->directory_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root_fd < 0)
@@ -384,15 +382,13 @@ static int find_by_path(const struct target *target, const struct target_map *ma
 	if (fd < 0)
 		return errno == ENOTDIR ? -ENOENT : -errno;
 	error = check_file(fd, map->inode);
+	if (!error && (fstat(fd, &status) < 0 || status.st_dev != map->device))
+		error = -ESTALE;
 	if (error)
-		return error;
-	if (fstat(fd, &status) < 0)
-		return -errno;
-	if (status.st_dev != map->device)
-		return -ESTALE;
-	*ret_fd = fd;
-	fd = -1;
-	return 0;
+		(void)close(fd);
+	else
+		*ret_fd = fd;
+	return error;
 }
 
 int target_open_file(struct target *target, const struct target_map *map, int *ret_fd)

@@ -105,7 +105,9 @@ struct heap {
 	uint64_t top_resident_bytes;       /* resident bytes of top_bytes, whole pages */
 	uint64_t trimmable_bytes;          /* what malloc_trim(0) would drop from RSS now */
 	uint64_t trimmable_top_bytes;      /* part of that: main arena's top, by brk */
-	uint64_t page_pinned_bytes;        /* resident free bytes that it could not drop */
+	/* Resident free bytes that it could not drop: held_free_resident_bytes - trimmable_bytes,
+	 * so with the tops of all arenas but the main one. */
+	uint64_t page_pinned_bytes;
 	uint64_t arenas, segments;
 	uint64_t lost_segments, lost_bytes; /* could not be walked to their end */
 	uint64_t trim_threshold_bytes, mmap_threshold_bytes, top_pad_bytes;
