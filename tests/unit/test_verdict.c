@@ -294,6 +294,12 @@ static void never_purges(struct world *world)
 	survive(world, 0.98, 280, 270);
 }
 
+static void leaks_in_rust(struct world *world)
+{
+	is_rust(world);
+	survive(world, 0.98, 12, 12);
+}
+
 static void frees_lazily(struct world *world)
 {
 	is_rust(world);
@@ -411,10 +417,6 @@ static const struct shape shapes[] = {
 	{"small_on_musl", BLIND, {{0, 6, 0, 0, 10}, {60, 6, 0, 0, 10}}, .adjust = is_musl,
 		.code = VERDICT_STEADY, .cause = CAUSE_NONE, .least = 0.5, .most = 0.6,
 		.evidence = "stayed between"},
-	{"idle_on_jemalloc", JEMALLOC, {{0, 60, 50, 2, 0}, {60, 60, 50, 2, 0}},
-		.code = VERDICT_STEADY, .cause = CAUSE_NONE, .least = 0.1, .most = 0.4,
-		.evidence = "decay did not run while watched"},
-
 	/* jemalloc. */
 	{"jemalloc_decays", JEMALLOC,
 		{{0, 20, 15, 1, 400}, {26, 154, 60, 80, 0}, {40, 95, 88, 2, 0}, {60, 95, 88, 2, 0}},
@@ -452,12 +454,25 @@ static const struct shape shapes[] = {
 	{"rust_frees_lazily", BLIND, {{0, 300, 0, 0, 100}, {60, 300, 0, 0, 0}},
 		.adjust = frees_lazily, .code = VERDICT_RETURNING, .cause = CAUSE_LAZY_FREE,
 		.least = 0.7, .most = 0.8, .evidence = "RSS overstates", .first = CAUSE_LAZY_FREE},
-	{"rust_never_purges", BLIND, {{0, 20, 0, 0, 100}, {26, 300, 0, 0, 0}, {60, 300, 0, 0, 0}},
+	{"rust_never_purges", BLIND,
+		{{0, 20, 0, 0, 100}, {6, 300, 0, 0, 100}, {26, 300, 0, 0, 0}, {60, 300, 0, 0, 0}},
 		.adjust = never_purges, .code = VERDICT_RETAINING,
 		.cause = CAUSE_NO_BACKGROUND_THREAD, .least = 0.2, .most = 0.4,
 		.evidence = "jemalloc does not decay", .first = CAUSE_NO_BACKGROUND_THREAD},
 
 	/* What cannot be told. */
+	{"leak_of_80_kib_a_second", GLIBC, {{0, 1, 0.5, 0.2, 40}, {28, 3.2, 2.7, 0.2, 40}},
+		.code = VERDICT_UNKNOWN, .cause = CAUSE_LIVE_MEMORY, .evidence = "crept up by",
+		.first = CAUSE_LIVE_MEMORY},
+	{"flat_on_jemalloc", JEMALLOC, {{0, 73, 70, 0, 40}, {60, 73, 70, 0, 40}},
+		.code = VERDICT_UNKNOWN, .cause = CAUSE_NONE, .evidence = "stats.allocated"},
+	{"leak_on_static_jemalloc", BLIND,
+		{{0, 12, 0, 0, 40}, {13, 24, 0, 0, 0}, {30, 24, 0, 0, 0}}, .adjust = leaks_in_rust,
+		.code = VERDICT_UNKNOWN, .cause = CAUSE_NONE, .evidence = "from outside (jemalloc)",
+		.first = CAUSE_NO_BACKGROUND_THREAD},
+	{"leak_on_musl", BLIND, {{0, 2, 0, 0, 40}, {30, 5, 0, 0, 40}}, .adjust = is_musl,
+		.code = VERDICT_UNKNOWN, .cause = CAUSE_LIVE_MEMORY,
+		.evidence = "anonymous memory crept", .first = CAUSE_LIVE_MEMORY},
 	{"two_allocators", GLIBC, {{0, 200, 5, 1, 100}, {60, 200, 5, 1, 100}}, .adjust = has_two,
 		.code = VERDICT_UNKNOWN, .cause = CAUSE_NONE, .evidence = "outside the heap",
 		.first = CAUSE_NO_BACKGROUND_THREAD},

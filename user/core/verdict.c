@@ -374,6 +374,9 @@ static bool jemalloc_never_purged(const struct facts *facts, struct finding *fin
 		return false;
 	if (facts->madvised_bytes > kept_bytes / 10 || !facts_no_purging_thread(facts))
 		return false;
+	/* What decay leaves behind is used again by the next requests; a leak is not. */
+	if (trend_creeps(&facts->anon))
+		return false;
 	finding->cause = CAUSE_NO_BACKGROUND_THREAD;
 	finding->ceiling = CEILING_GUESS;
 	finding->margin = margin_above(held_ratio(facts, kept_bytes));
@@ -510,6 +513,24 @@ static bool memory_grows(const struct facts *facts, struct finding *finding)
 	return true;
 }
 
+/* What a longer watch may show to be a leak. */
+static bool memory_creeps(const struct facts *facts, struct finding *finding)
+{
+	bool has_xray = facts->xray_glibc || facts->xray_jemalloc;
+	const struct trend *trend = has_xray ? &facts->live : &facts->anon;
+	char grown[16];
+
+	if (!trend_creeps(trend) || (!has_xray && facts->firm_bytes > SMALL_BYTES))
+		return false;
+	finding->cause = CAUSE_LIVE_MEMORY;
+	WHY(finding,
+		"wait: %s memory crept up by %s over the second half of the %s, which a longer "
+		"watch judges",
+		has_xray ? "live" : "anonymous", bytes_text((uint64_t)trend->growth_bytes, grown),
+		trend->by_requests ? "requests" : "watch");
+	return true;
+}
+
 /* jemalloc says that pages are in use, but not how much of them. */
 static bool may_be_fragmented(const struct facts *facts, struct finding *finding)
 {
@@ -546,9 +567,7 @@ static double ceiling_of_steady(const struct facts *facts)
 {
 	if (facts->xray_glibc || (facts->xray_jemalloc && facts->live_bytes != REPORT_UNKNOWN))
 		return CEILING_XRAY;
-	if (facts->firm_bytes <= SMALL_BYTES)
-		return CEILING_INDIRECT;
-	return facts->xray_jemalloc ? CEILING_GUESS : 0;
+	return facts->firm_bytes <= SMALL_BYTES ? CEILING_INDIRECT : 0;
 }
 
 static bool is_steady(const struct facts *facts, struct finding *finding)
@@ -622,6 +641,11 @@ static bool is_open_by_xray(const struct facts *facts, struct finding *finding)
 			"%s of anonymous memory is outside the heap that was x-rayed: another "
 			"allocator's, a runtime's, or the program's own mappings",
 			bytes_text(other_bytes, other));
+	else if (facts->xray_jemalloc && facts->live_bytes == REPORT_UNKNOWN && is_flat(facts))
+		WHY(finding,
+			"%s lies in jemalloc's active pages and stays: live memory or "
+			"fragmentation, which only the program's own stats.allocated tells apart",
+			bytes_text(facts->active_bytes, held));
 	else
 		WHY(finding,
 			"memory moves, and no trend is beyond noise: watch longer, or until it is "
@@ -674,6 +698,7 @@ static const struct rule {
 	{VERDICT_RETAINING, jemalloc_never_purged},
 	{VERDICT_GROWING, memory_grows},
 	{VERDICT_UNKNOWN, may_be_fragmented},
+	{VERDICT_UNKNOWN, memory_creeps},
 	{VERDICT_STEADY, is_steady},
 	{VERDICT_RETURNING, space_goes_back},
 	{VERDICT_UNKNOWN, is_open},

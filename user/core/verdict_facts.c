@@ -29,6 +29,9 @@
 #define GROWTH_ERRORS 3.0           /* standard errors: one chance in some hundred */
 #define GROWTH_LATE   0.25 /* of the growth, in the last quarter: half of an even growth's */
 
+#define CREEP_BYTES (256 * KIB) /* less is a few buffers */
+#define CREEP_PART  50
+
 /* Blocks of a size that the threshold has risen to explain at most so many times their size. */
 #define RATCHET_BLOCKS 32
 
@@ -186,15 +189,25 @@ static void trend_of(
 		fit(points + first, count - first, ret_trend);
 }
 
+static bool trend_is_real(const struct trend *trend)
+{
+	return trend->growth_bytes > 0 && trend->late_share >= GROWTH_LATE &&
+	       trend->growth_bytes >= GROWTH_ERRORS * trend->error_bytes;
+}
+
 double trend_growth(const struct trend *trend)
 {
 	double part = (double)known_or_0(trend->least_bytes) / GROWTH_PART;
 	double ratio = trend->growth_bytes / fmax(GROWTH_BYTES, part);
 
-	if (trend->growth_bytes < GROWTH_ERRORS * trend->error_bytes ||
-		trend->late_share < GROWTH_LATE || ratio < 1)
-		return 0;
-	return ratio;
+	return trend_is_real(trend) && ratio >= 1 ? ratio : 0;
+}
+
+bool trend_creeps(const struct trend *trend)
+{
+	double part = (double)known_or_0(trend->least_bytes) / CREEP_PART;
+
+	return trend_is_real(trend) && trend->growth_bytes >= fmax(CREEP_BYTES, part);
 }
 
 /*

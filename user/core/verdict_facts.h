@@ -119,6 +119,9 @@ bool facts_ratchet_explains(const struct facts *facts);
  */
 double trend_growth(const struct trend *trend);
 
+/* It grew beyond noise and had not stopped, if by too little to judge it. */
+bool trend_creeps(const struct trend *trend);
+
 /* Huge pages are most of the anonymous memory. */
 bool facts_mostly_huge(const struct facts *facts);
 

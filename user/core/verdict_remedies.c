@@ -356,8 +356,9 @@ static bool hunt_live_memory(
 		TEXT(remedy,
 			"Hunt the leak, or bound the cache: it grew by %s over half the watch.",
 			bytes_text(remedy->forecast_bytes, grown));
-	} else if (facts->live_bytes == REPORT_UNKNOWN) {
-		TEXT(remedy, "If it is live memory: hunt the leak, or bound the cache.");
+	} else if (facts->live_bytes == REPORT_UNKNOWN || trend_creeps(&facts->live)) {
+		TEXT(remedy,
+			"If it goes on and is live memory: hunt the leak, or bound the cache.");
 	} else {
 		TEXT(remedy, "It is live memory: a cache or data; bound it if it is too much.");
 	}
