@@ -53,7 +53,7 @@ UNIT      := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/t
 LIVE_OBJS := $(patsubst tests/live/%.c,$(B)/tests/live.d/%.o,$(wildcard tests/live/*.c))
 
 .PHONY: all demo check check-unit check-cli check-live check-filters check-servers check-growth \
-        check-allocators check-jemalloc check-xray check-verdicts check-kernels check-sanitize bench lab lint format install uninstall install-deps clean programs
+        check-allocators check-jemalloc check-xray-glibc check-verdicts check-kernels check-sanitize bench lab lint format install uninstall install-deps clean programs
 
 all: $(B)/pagestay
 programs: all $(TOOLS) $(WORKLOADS) $(UNIT) $(if $(LIVE_OBJS),$(B)/tests/live)
@@ -124,8 +124,8 @@ demo:
 
 check: install-deps
 	$(Q)$(MAKE) --no-print-directory -k check-unit check-cli check-sanitize check-live \
-		check-filters check-servers check-growth check-allocators check-jemalloc check-xray \
-		check-verdicts
+		check-filters check-servers check-growth check-allocators check-jemalloc \
+		check-xray-glibc check-verdicts
 
 check-unit: programs
 	$(Q)tools/run-tests $(UNIT)
@@ -145,7 +145,7 @@ check-servers: programs
 check-growth: programs
 	$(Q)tests/growth
 
-check-allocators check-jemalloc check-xray check-verdicts: programs
+check-allocators check-jemalloc check-xray-glibc check-verdicts: programs
 	$(Q)tests/$(@:check-%=%)
 
 check-kernels: programs

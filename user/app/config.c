@@ -36,7 +36,7 @@ enum kind {
 
 static const char *const details[] = {"ledger", "requests", "pages", NULL};
 static const char *const formats[] = {"off", "auto", "jsonl", "sqlite", NULL};
-static const char *const labels[] = {"service", "unit", "container", "comm", NULL};
+static const char *const labels[] = {"unit", "container", "comm", NULL};
 
 #define KEY(section, member, name, help, kind, least, most, choices)                               \
 	{                                                                                          \
@@ -74,10 +74,10 @@ const struct config_key config_keys[] = {
 	KEY("inner-warden", warden.queue, "queue", "16 to 65536 records", KIND_COUNT, 16, 65536,
 		NULL),
 
-	KEY("prometheus", prometheus.label, "label", "service, unit, container or comm",
-		KIND_CHOICE, 0, 0, labels),
-	KEY("prometheus", prometheus.routes, "routes", "0 to 100 routes of each service",
-		KIND_COUNT, 0, 100, NULL),
+	KEY("prometheus", prometheus.label, "label", "unit, container or comm", KIND_CHOICE, 0, 0,
+		labels),
+	KEY("prometheus", prometheus.routes, "routes", "0 to 64 routes of each service", KIND_COUNT,
+		0, 64, NULL),
 	KEY("prometheus", prometheus.services, "services", "1 to 4096", KIND_COUNT, 1, 4096, NULL),
 	KEY("prometheus", prometheus.textfile, "textfile", "an absolute path that ends in .prom",
 		KIND_PATH, 0, 0, NULL),
@@ -119,7 +119,7 @@ void config_defaults(struct config *config)
 			.incident_bytes = 64 << 20,
 			.incident_confidence = 0.6,
 			.queue = 4096},
-		.prometheus = {.services = 512},
+		.prometheus = {.services = 256},
 		.listen = {.address = "127.0.0.1:9184",
 			.connections = 64,
 			.connections_per_client = 16,

@@ -21,12 +21,7 @@ enum config_warden {
 	CONFIG_WARDEN_JSONL,
 	CONFIG_WARDEN_SQLITE
 };
-enum config_label {
-	CONFIG_LABEL_SERVICE,
-	CONFIG_LABEL_UNIT,
-	CONFIG_LABEL_CONTAINER,
-	CONFIG_LABEL_COMM
-};
+enum config_label { CONFIG_LABEL_UNIT, CONFIG_LABEL_CONTAINER, CONFIG_LABEL_COMM };
 enum config_detail { CONFIG_DETAIL_LEDGER, CONFIG_DETAIL_REQUESTS, CONFIG_DETAIL_PAGES };
 
 /* Values that may be given more than once, in their order. */

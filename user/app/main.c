@@ -12,17 +12,14 @@
  *     page, place, drop      which pages become resident, for whom, and what gives them back
  *     process, seed          exec and exit; what was there before
  *   user/base                diagnostics, cleanup, safe text, hash tables
- *   user/edge                events and their recording, /proc, which pages are resident; target: the
- *                            memory of a live process; allocator: which malloc; glibc_heap and
- *                            jemalloc: its heap from outside; xray: these together
- *   user/source              probes (drives the BPF skeleton), live, passes, heaps (a thread that
- *                            x-rays), replay, synthetic
- *   user/core                track: events to a report; retention (pageset, curve, estimate): whose
- *                            each page is, and for how long; fields: the report's numbers; route;
- *                            history and verdict: why memory stays, and what helps; compare
- *   user/sink                text, json: a report to the user; xray, diagnosis, compare likewise
- *   user/app                 this file, options, the event loop (run), xray, diagnose, compare,
- *                            doctor
+ *   user/edge                events and their recording, /proc, which pages are resident; target:
+ * the memory of a live process; allocator: which malloc; glibc_heap and jemalloc: its heap from
+ * outside; xray: these together user/source              probes (drives the BPF skeleton), live,
+ * passes, heaps (a thread that x-rays), replay, synthetic user/core                track: events to
+ * a report; retention (pageset, curve, estimate): whose each page is, and for how long; fields: the
+ * report's numbers; route; history and verdict: why memory stays, and what helps; compare user/sink
+ * text, json: a report to the user; xray, diagnosis, compare likewise user/app                 this
+ * file, options, the event loop (run), xray, diagnose, compare, doctor
  */
 #include <errno.h>
 #include <signal.h>
@@ -80,7 +77,8 @@ int main(int argc, char **argv)
 	struct diag diag = {};
 	enum exit_code code;
 
-	/* Not a person's command: a child of ours that is about to load a file it does not trust. */
+	/* Not a person's command: a child of ours that is about to load a file it does not trust.
+	 */
 	if (argc > 1 && strcmp(argv[1], JEMALLOC_CALIBRATE_OPTION) == 0)
 		jemalloc_calibrate_main(argc, argv);
 	if (options_init(&options, argc, argv, &diag)) {

@@ -55,7 +55,8 @@ struct options {
 	bool pages;         /* --detail pages */
 	bool detail;        /* given; else -p decides */
 	bool routes;
-	bool xray; /* at every interval */
+	bool xray;
+	double xray_s; /* between x-rays of a process; 0: at every interval */
 	bool verbose;
 	unsigned top;
 	unsigned max_processes, max_routes, max_pages;

@@ -31,8 +31,7 @@
 struct pump {
 	struct source *source;
 	struct track *track;               /* NULL when recording */
-	report_fn consume;                 /* likewise */
-	void *consumer;                    /* its context */
+	struct run_hooks hooks;            /* likewise: none of them */
 	struct recording_writer *recorder; /* NULL when not recording */
 	unsigned processes;                /* that the stream has named */
 	unsigned reports;
@@ -65,11 +64,13 @@ static int pump_event(void *context, const struct event *event)
 			pump->reports++;
 		return recording_write(pump->recorder, event);
 	}
-	result = track_event(pump->track, event);
+	result = pump->hooks.event ? pump->hooks.event(pump->hooks.context, event) : 0;
+	if (!result)
+		result = track_event(pump->track, event);
 	if (result <= 0)
 		return result;
 	pump->reports++;
-	result = pump->consume(pump->consumer, track_report(pump->track));
+	result = pump->hooks.report(pump->hooks.context, track_report(pump->track));
 	pump->enough = result > 0;
 	return result < 0 ? result : 0;
 }
@@ -122,9 +123,9 @@ static int pump_close(struct pump *pump, int error)
 	return error ? error : recorder_error;
 }
 
-static int open_live(struct pump *pump, const struct options *options, struct diag *diag)
+static struct live_options live_options(const struct options *options)
 {
-	const struct live_options live = {
+	return (struct live_options){
 		.pids = options->pids,
 		.pid_count = options->pid_count,
 		.ports = options->ports,
@@ -137,7 +138,7 @@ static int open_live(struct pump *pump, const struct options *options, struct di
 		.requests = options->requests,
 		.routes = options->routes,
 		.pages = options->pages,
-		.xray_ns = options->xray ? 1 : 0,
+		.xray_ns = options->xray ? options->xray_s * NS_A_SECOND + 1 : 0,
 		.max_pages = options->max_pages,
 		.level = options->sample_level,
 		.interval_ns = options->interval_s * NS_A_SECOND,
@@ -146,6 +147,11 @@ static int open_live(struct pump *pump, const struct options *options, struct di
 		.max_routes = options->max_routes,
 		.ring_bytes = options->ring_bytes,
 	};
+}
+
+static int open_live(struct pump *pump, const struct options *options, struct diag *diag)
+{
+	const struct live_options live = live_options(options);
 
 	return source_live_open(&live, &pump->source, diag);
 }
@@ -158,19 +164,35 @@ static uint64_t now_ns(void)
 	return now.tv_sec * NS_A_SECOND + now.tv_nsec;
 }
 
+/* 1: the signal asks to end. */
+static int take_signal(struct pump *pump, const struct options *options, int number)
+{
+	struct live_options live;
+
+	if (number != SIGHUP || !pump->hooks.reload)
+		return 1;
+	pump->hooks.reload(pump->hooks.context);
+	live = live_options(options);
+	source_live_select(pump->source, &live);
+	return 0;
+}
+
 /* Waits until `deadline_ns`, looking at what is urgent. 1: a signal asks to end. */
-static int wait_interval(
-	struct pump *pump, const sigset_t *signals, uint64_t deadline_ns, struct diag *diag)
+static int wait_interval(struct pump *pump, const struct options *options, const sigset_t *signals,
+	uint64_t deadline_ns, struct diag *diag)
 {
 	for (;;) {
 		uint64_t now = now_ns();
 		uint64_t wait_ns = deadline_ns > now ? deadline_ns - now : 0;
 		struct timespec timeout = {};
-		int result;
+		int result, number;
 
 		timeout.tv_nsec = wait_ns < URGENT_NS ? wait_ns : URGENT_NS;
-		if (sigtimedwait(signals, NULL, &timeout) > 0)
+		number = sigtimedwait(signals, NULL, &timeout);
+		if (number > 0 && take_signal(pump, options, number))
 			return 1;
+		if (pump->hooks.idle)
+			pump->hooks.idle(pump->hooks.context);
 		if (wait_ns <= URGENT_NS)
 			return 0;
 		result = pump_drain(pump, SOURCE_NOW, diag);
@@ -185,6 +207,11 @@ static void say_watching(const struct pump *pump, const struct options *options)
 		pump->processes == 1 ? "" : "es", options->interval_s);
 }
 
+static uint64_t interval_ns(const struct options *options)
+{
+	return options->interval_s * NS_A_SECOND;
+}
+
 /*
  * Reports until COUNT, a signal, or the consumer has enough; a signal's report covers the interval
  * under way.
@@ -192,27 +219,28 @@ static void say_watching(const struct pump *pump, const struct options *options)
 static int live_loop(struct pump *pump, const struct options *options, const sigset_t *signals,
 	struct diag *diag)
 {
-	uint64_t interval_ns = options->interval_s * NS_A_SECOND;
 	uint64_t deadline_ns;
 	int result = pump_drain(pump, SOURCE_START, diag);
 
+	if (result >= 0 && pump->hooks.begun)
+		result = pump->hooks.begun(pump->hooks.context, diag);
 	if (result < 0)
 		return result;
 	say_watching(pump, options);
-	deadline_ns = now_ns() + interval_ns;
+	deadline_ns = now_ns() + interval_ns(options);
 	do {
-		int ended = wait_interval(pump, signals, deadline_ns, diag);
+		int ended = wait_interval(pump, options, signals, deadline_ns, diag);
 
 		if (ended < 0)
 			return ended;
-		result = pump_drain(pump, SOURCE_TICK, diag);
+		result = pump_drain(pump, ended ? SOURCE_LAST : SOURCE_TICK, diag);
 		if (result < 0)
 			return result;
 		if (ended)
 			break;
-		deadline_ns += interval_ns;
+		deadline_ns += interval_ns(options);
 		if (deadline_ns < now_ns())
-			deadline_ns = now_ns() + interval_ns;
+			deadline_ns = now_ns() + interval_ns(options);
 	} while (!pump->enough && (!options->count || pump->reports < options->count));
 	return 0;
 }
@@ -323,9 +351,9 @@ static int run_recording(struct pump *pump, const struct options *options, struc
 	return result < 0 ? result : 0;
 }
 
-int run_reports(const struct options *options, report_fn consume, void *context, struct diag *diag)
+int run_hooked(const struct options *options, const struct run_hooks *hooks, struct diag *diag)
 {
-	struct pump pump = {.consume = consume, .consumer = context};
+	struct pump pump = {.hooks = *hooks};
 	int error = open_track(&pump, options, options->file ? "replay" : "bpf");
 
 	if (!error && options->file)
@@ -333,6 +361,13 @@ int run_reports(const struct options *options, report_fn consume, void *context,
 	else if (!error)
 		error = run_live(&pump, options, diag);
 	return pump_close(&pump, error);
+}
+
+int run_reports(const struct options *options, report_fn consume, void *context, struct diag *diag)
+{
+	const struct run_hooks hooks = {.report = consume, .context = context};
+
+	return run_hooked(options, &hooks, diag);
 }
 
 static int write_report(void *context, const struct report *report)

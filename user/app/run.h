@@ -8,6 +8,7 @@
 
 #include "options.h"
 #include "pagestay/core/report.h"
+#include "pagestay/edge/event.h"
 
 enum exit_code run_watch(const struct options *options);
 enum exit_code run_record(const struct options *options);
@@ -27,6 +28,21 @@ typedef int (*report_fn)(void *context, const struct report *report);
  * reported, and every report said that it is not complete.
  */
 int run_reports(const struct options *options, report_fn consume, void *context, struct diag *diag);
+
+/* What a command that runs for long adds to the loop; each but `report` may be NULL. */
+struct run_hooks {
+	report_fn report;
+	event_fn event; /* sees each event before it is tracked */
+	/* Everything from now on is counted: 0, or -errno, which ends the run. */
+	int (*begun)(void *context, struct diag *diag);
+	void (*idle)(void *context); /* ten times a second */
+	/* SIGHUP: may change the options' interval, x-rays and selection by name. NULL: it ends. */
+	void (*reload)(void *context);
+	void *context;
+};
+
+/* The running system, as run_reports; `options` are read again after a reload. */
+int run_hooked(const struct options *options, const struct run_hooks *hooks, struct diag *diag);
 
 /* Tells the user why a command failed, and what to do where a privilege or the kernel is why. */
 enum exit_code run_failed(const struct diag *diag, int error);

@@ -11,6 +11,8 @@
 
 #include "pagestay/edge/cgroup.h"
 
+#define LAST_NS 1000000000ull /* what a last interval's passes and waits are parts of */
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,12 +57,31 @@ static bool is_selected(const struct live_options *options, const struct event_p
 	return is_of_units(options, process->cgroup) && is_of_cgroups(options, process->cgroup);
 }
 
+/* One that comes under selection begins anew; for one that goes out of it, this is its end. */
+static void process_select(struct live *live, struct seen_process *process, bool changed)
+{
+	const struct event exited = {.kind = EVENT_EXITED, .proc = process->key};
+	bool was_selected = process->selected;
+
+	process->reselect = false;
+	process->selected = is_selected(&live->options, &process->identity);
+	if (was_selected && !process->selected)
+		live_emit(live, &exited);
+	if (changed || !was_selected) {
+		process->settled = false;
+		process->looks = 0;
+	}
+	if (!was_selected)
+		process->tracked = false;
+}
+
 /* Deliver who the process is if that is new. A process that is gone keeps the kernel's comm. */
 void live_process_identify(
 	struct live *live, struct seen_process *process, const struct ps_proc *counted)
 {
 	struct event event = {.kind = EVENT_PROCESS, .proc = process->key};
 	bool known = process->identity.comm[0];
+	bool changed;
 
 	if (procfs_process(&live->procfs, &process->key, &event.process)) {
 		if (known)
@@ -68,13 +89,12 @@ void live_process_identify(
 		memcpy(event.process.comm, counted->comm, sizeof(event.process.comm));
 		event.process.comm[sizeof(event.process.comm) - 1] = '\0';
 	}
-	if (known && memcmp(&event.process, &process->identity, sizeof(event.process)) == 0)
+	changed = !known || memcmp(&event.process, &process->identity, sizeof(event.process)) != 0;
+	if (!changed && !process->reselect)
 		return;
 	process->identity = event.process;
-	process->settled = false;
-	process->looks = 0;
-	process->selected = is_selected(&live->options, &event.process);
-	if (process->selected)
+	process_select(live, process, changed);
+	if (process->selected && !process->settled)
 		live_emit(live, &event);
 }
 
@@ -361,6 +381,12 @@ static int live_drain(struct source *source, enum source_until until, event_fn d
 		emit_stream(live);
 		error = drain_interval(live, EVENT_START);
 		break;
+	case SOURCE_LAST:
+		live->options.xray_ns = 0;
+		if (live->options.interval_ns > LAST_NS)
+			live->options.interval_ns = LAST_NS;
+		error = drain_interval(live, EVENT_TICK);
+		break;
 	case SOURCE_TICK:
 	default:
 		error = drain_interval(live, EVENT_TICK);
@@ -370,6 +396,22 @@ static int live_drain(struct source *source, enum source_until until, event_fn d
 		return diag_set(
 			diag, error, "cannot read what the kernel counted: %s", strerror(-error));
 	return error < 0 ? error : 1;
+}
+
+void source_live_select(struct source *source, const struct live_options *options)
+{
+	struct live *live = (struct live *)source;
+	struct seen_process *process, *next;
+
+	live->options.interval_ns = options->interval_ns;
+	live->options.xray_ns = options->xray_ns;
+	live->options.comm = options->comm;
+	live->options.units = options->units;
+	live->options.unit_count = options->unit_count;
+	live->options.cgroups = options->cgroups;
+	live->options.cgroup_count = options->cgroup_count;
+	HASH_ITER (hh, live->processes, process, next)
+		process->reselect = true;
 }
 
 static void live_close(struct source *source)

@@ -21,6 +21,7 @@ struct seen_process {
 	uint64_t delivered[PS_COUNTERS];
 	struct event_process identity;
 	bool selected;
+	bool reselect; /* selection changed since */
 	bool exited;   /* delivered as such; forgotten at the next tick */
 	bool lazyfree; /* lazily freed bytes are worth a walk of its page tables */
 	bool tracked;  /* its first pass was made */

@@ -42,4 +42,11 @@ struct live_options {
 int source_live_open(
 	const struct live_options *options, struct source **ret_source, struct diag *diag);
 
+/*
+ * Takes over interval_ns, xray_ns, comm, units and cgroups; the rest is as it was opened. A process
+ * that is not selected any more is reported as exited, one that is now appears with what it does
+ * from here on.
+ */
+void source_live_select(struct source *source, const struct live_options *options);
+
 #endif

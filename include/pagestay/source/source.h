@@ -15,6 +15,7 @@ enum source_until {
 	SOURCE_NOW,   /* what is urgent: processes that came and went. Never a TICK */
 	SOURCE_START, /* everything up to and including START */
 	SOURCE_TICK,  /* everything up to now, closed by a TICK */
+	SOURCE_LAST,  /* the same, in well under a second: the program is about to end */
 };
 
 struct source_ops {
