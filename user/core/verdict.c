@@ -1,52 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Reaches a verdict: owns the rules, their order and their thresholds. A rule looks at facts, says
+ * Reaches a verdict: owns the order of the rules, and most of them. A rule looks at facts, says
  * whether it holds, and if so why, of what cause and how sure. Called by whoever shows a report;
  * keeps nothing.
  */
 #include "pagestay/core/verdict.h"
 
-#include <math.h>
 #include <string.h>
 
-#include "pagestay/base/line.h"
-#include "verdict_facts.h"
-
-#define HELD_SHARE 0.25 /* of firm memory: less is what any allocator works with */
-
-/* With so many x-rays of the second half, what was free at all of them is needed by nobody. */
-#define FLOOR_XRAYS   3
-#define IDLE_S        10.0
-#define PURGE_IDLE_S  15.0 /* jemalloc's decay by default, and half of it for late purges */
-#define PURGE_SLACK_S 5.0
-#define FALLING       0.7 /* of what there was: what is less now is on its way back */
-
-#define RETURNED_SHARE 0.5  /* of what was asked for, or of RSS's range */
-#define FALLEN_SHARE   0.25 /* of the greatest RSS: caches and pools come and go by less */
-
-/* Shares of touched pages that are still there. Even a good allocator keeps some to work with. */
-#define SURVIVED_LITTLE 0.3
-#define SURVIVED_HALF   0.5
-#define SURVIVED_MUCH   0.7
-#define SURVIVED_ALL    0.9
+#include "verdict_rules.h"
 
 #define COLLAPSED 10 /* times less memory than an interval before */
 
-/* What threads' stacks and buffers of requests under way move memory by; or a part of memory. */
-#define FLAT_BYTES  (4 * MIB)
-#define FLAT_PART   20
-#define SMALL_BYTES (16 * MIB) /* of memory without an x-ray: little can hide in it */
-
-#define WALKED  0.9 /* of the heap: what was lost to the walk explains little */
-#define COVERED 0.5 /* of firm memory: an x-ray of less says nothing of the whole */
+#define FALLEN_SHARE 0.25       /* of the greatest RSS: caches and pools come and go by less */
+#define SMALL_BYTES  (16 * MIB) /* of memory without an x-ray: little can hide in it */
+#define WALKED       0.9        /* of the heap: what was lost to the walk explains little */
+#define COVERED      0.5        /* of firm memory: an x-ray of less says nothing of the whole */
 
 #define CACHE_GREW 0.8 /* of live memory now: so little there was when the watch began */
-
-#define CEILING_XRAY     0.9
-#define CEILING_KERNEL   0.8
-#define CEILING_INDIRECT 0.6 /* active pages for live bytes, address space, one or two x-rays */
-#define CEILING_GUESS    0.4 /* right more often than not, and never relied on */
-#define BOTH             0.5 /* memory is held and live memory grows: one of them was chosen */
 
 const char *const verdict_code_names[VERDICT_CODES] = {
 	[VERDICT_UNKNOWN] = "unknown",
@@ -71,64 +42,6 @@ const char *const verdict_cause_names[CAUSES] = {
 	[CAUSE_LIVE_MEMORY] = "live_memory",
 	[CAUSE_RUNTIME_HEAP] = "runtime_heap",
 };
-
-struct finding {
-	enum verdict_cause cause;
-	double ceiling, margin, complete;
-	char why[VERDICT_LINE_BYTES];
-};
-
-#define WHY(finding, ...) line_add((finding)->why, sizeof((finding)->why), __VA_ARGS__)
-
-static double clamped(double value)
-{
-	return value > 0 ? (value < 1 ? value : 1) : 0;
-}
-
-/* 0.5 where the value is at its threshold (a ratio of 1), 1 where it is twice as great. */
-static double margin_above(double ratio)
-{
-	return clamped(ratio / 2);
-}
-
-/* 0.5 at the threshold, 1 where the value is half of it. */
-static double margin_below(double ratio)
-{
-	return clamped(1.5 - ratio);
-}
-
-static double share_of(uint64_t part, uint64_t all)
-{
-	return all && all != REPORT_UNKNOWN && part != REPORT_UNKNOWN ? (double)part / (double)all
-								      : 0;
-}
-
-/* What is held, against what makes it a verdict: 1 and more does. */
-static double held_ratio(const struct facts *facts, uint64_t bytes)
-{
-	double by_share = share_of(bytes, facts->firm_bytes) / HELD_SHARE;
-
-	return fmin(by_share, share_of(bytes, facts->material_bytes));
-}
-
-static bool is_flat(const struct facts *facts)
-{
-	uint64_t most = facts->anon.most_bytes, moved = most - facts->anon.least_bytes;
-
-	if (facts->anon.count < 2 || most == REPORT_UNKNOWN)
-		return false;
-	return moved <= FLAT_BYTES || moved <= most / FLAT_PART;
-}
-
-static unsigned percent(double share)
-{
-	return (unsigned)(100 * clamped(share) + 0.5);
-}
-
-static unsigned seconds(double value)
-{
-	return value < 1e9 ? (unsigned)value : 1000000000;
-}
 
 /*
  * Nothing to judge yet, or nothing any more.
@@ -202,190 +115,6 @@ static bool live_grows(const struct facts *facts, struct finding *finding)
 						    : "");
 	if (is_held)
 		WHY(finding, "; besides, %s is held free", bytes_text(facts->floor_bytes, held));
-	return true;
-}
-
-/*
- * Free memory that stays.
- */
-
-/*
- * What was free all the time: at the x-rays of the second half, or at those of a pause, or before
- * and after it. 0 if none of that is known. `*ret_firm`: it rests on more than one x-ray.
- */
-static uint64_t lasting_bytes(const struct facts *facts, bool *ret_firm)
-{
-	uint64_t before = facts->history->rss_at_idle_bytes, lasting = 0;
-
-	*ret_firm = true;
-	if (facts->held.count >= FLOOR_XRAYS)
-		lasting = known_or_0(facts->floor_bytes);
-	if (facts->idle_s >= IDLE_S && known_or_0(facts->idle_floor_bytes) > lasting)
-		lasting = facts->idle_floor_bytes;
-	if (lasting || facts->idle_s < IDLE_S)
-		return lasting;
-	*ret_firm = false;
-	if (before != REPORT_UNKNOWN && before > facts->rss_bytes &&
-		before - facts->rss_bytes > known_or_0(facts->held_bytes))
-		return 0;
-	return known_or_0(facts->held_bytes);
-}
-
-/* By where most of it is. */
-static enum verdict_cause cause_of_glibc(const struct facts *facts)
-{
-	uint64_t interior = known_or_0(facts->interior_bytes);
-	uint64_t tops = known_or_0(facts->tops_bytes), pinned = known_or_0(facts->pinned_bytes);
-
-	if (pinned > interior && pinned > tops)
-		return CAUSE_PAGE_PINNED;
-	if (interior >= tops)
-		return facts_ratchet_explains(facts) ? CAUSE_MMAP_THRESHOLD
-						     : CAUSE_TRIMMABLE_INTERIOR;
-	return !facts_ratcheted(facts) && facts_many_arenas(facts) ? CAUSE_MANY_ARENAS
-								   : CAUSE_HOARDED_TOP;
-}
-
-static bool glibc_holds(const struct facts *facts, struct finding *finding)
-{
-	bool is_firm, live_too;
-	uint64_t lasting = lasting_bytes(facts, &is_firm), grown = 0;
-	double ratio = held_ratio(facts, lasting);
-	char held[16], live[16];
-
-	if (!facts->xray_glibc || ratio < 1)
-		return false;
-	if (facts->live.growth_bytes > 0)
-		grown = (uint64_t)facts->live.growth_bytes;
-	live_too = trend_growth(&facts->live) >= 1 && grown >= lasting / 10;
-	finding->cause = cause_of_glibc(facts);
-	finding->ceiling = is_firm ? CEILING_XRAY : CEILING_INDIRECT;
-	finding->margin = margin_above(ratio);
-	finding->complete = facts->walked * (live_too ? BOTH : 1);
-	WHY(finding,
-		"glibc keeps %s resident that the program has freed, %u %% of anonymous memory, ",
-		bytes_text(lasting, held), percent(share_of(lasting, facts->firm_bytes)));
-	if (facts->idle_s >= IDLE_S)
-		WHY(finding, "after %u s of idleness; live is %s", seconds(facts->idle_s),
-			bytes_text(facts->live_bytes, live));
-	else
-		WHY(finding, "at each of the last %u x-rays; live is %s", facts->held.count,
-			bytes_text(facts->live_bytes, live));
-	return true;
-}
-
-/* Huge pages: free memory came back after it had been returned. */
-static bool huge_pages_refill(const struct facts *facts, struct finding *finding)
-{
-	uint64_t held = facts->xray_jemalloc ? facts->excess_bytes : facts->floor_bytes;
-	double ratio = held_ratio(facts, held);
-	char refilled[16], huge[16], returned[16];
-
-	if ((!facts->xray_glibc && !facts->xray_jemalloc) || ratio < 1)
-		return false;
-	if (!facts_mostly_huge(facts) || facts->heap->huge_mode == HEAP_HUGE_NEVER ||
-		facts->madvised_bytes == REPORT_UNKNOWN || facts->madvised_bytes < held)
-		return false;
-	finding->cause = CAUSE_HUGE_PAGES;
-	finding->ceiling = facts_allocators(facts) > 1 ? CEILING_GUESS : CEILING_KERNEL;
-	finding->margin = margin_above(ratio);
-	finding->complete = facts->walked;
-	WHY(finding,
-		"%s is resident that the allocator holds free or has returned; it gave back %s "
-		"by madvise while watched, and huge pages hold %s: they refill what was returned",
-		bytes_text(held, refilled), bytes_text(facts->madvised_bytes, returned),
-		bytes_text(facts->huge_bytes, huge));
-	return true;
-}
-
-static bool jemalloc_is_fragmented(const struct facts *facts, struct finding *finding)
-{
-	double ratio = held_ratio(facts, facts->fragment_bytes);
-	char held[16], active[16], live[16];
-
-	if (!facts->xray_jemalloc || facts->fragment_bytes == REPORT_UNKNOWN || ratio < 1 ||
-		facts->fragment_bytes < facts->dirty_bytes)
-		return false;
-	if (facts->idle_s < IDLE_S && !is_flat(facts))
-		return false;
-	finding->cause = CAUSE_ACTIVE_FRAGMENTATION;
-	finding->ceiling = CEILING_XRAY;
-	finding->margin = margin_above(ratio);
-	finding->complete = 1;
-	WHY(finding,
-		"jemalloc's active pages hold %s, of which %s is allocated: %s is free between "
-		"live allocations, and no decay returns it",
-		bytes_text(facts->active_bytes, active), bytes_text(facts->live_bytes, live),
-		bytes_text(facts->fragment_bytes, held));
-	return true;
-}
-
-/* How long jemalloc must be idle until its dirty pages should be gone. */
-static double purge_wait_s(const struct facts *facts)
-{
-	uint64_t decay_ms = facts->heap->dirty_decay_ms;
-
-	if (decay_ms == HEAP_UNKNOWN || facts_decay_is_long(facts))
-		return PURGE_IDLE_S;
-	return fmax(PURGE_IDLE_S, (double)decay_ms / 1000 + PURGE_SLACK_S);
-}
-
-static bool jemalloc_holds(const struct facts *facts, struct finding *finding)
-{
-	uint64_t dirty = facts->dirty_bytes;
-	double ratio = held_ratio(facts, dirty);
-	char held[16];
-
-	if (!facts->xray_jemalloc || ratio < 1 || facts->idle_s < purge_wait_s(facts))
-		return false;
-	if (facts->held.most_bytes != REPORT_UNKNOWN &&
-		(double)dirty < FALLING * (double)facts->held.most_bytes)
-		return false;
-	finding->cause = facts_decay_is_long(facts) || !facts_no_purging_thread(facts)
-				 ? CAUSE_DECAY_SETTINGS
-				 : CAUSE_NO_BACKGROUND_THREAD;
-	finding->ceiling = CEILING_XRAY;
-	if (!facts_decay_is_long(facts) && !facts_no_purging_thread(facts))
-		finding->ceiling = CEILING_GUESS;
-	else if (facts->held.count < 2)
-		finding->ceiling = CEILING_INDIRECT;
-	finding->margin = margin_above(ratio);
-	finding->complete = 1;
-	WHY(finding,
-		"jemalloc keeps %s dirty, %u %% of anonymous memory, after %u s of idleness: %s",
-		bytes_text(dirty, held), percent(share_of(dirty, facts->firm_bytes)),
-		seconds(facts->idle_s),
-		facts_decay_is_long(facts)       ? "its decay is off or long"
-		: facts_no_purging_thread(facts) ? "idle threads do not purge, and no other does"
-						 : "though it should have decayed");
-	return true;
-}
-
-/* Of a jemalloc whose counters cannot be read: it never gave anything back. */
-static bool jemalloc_never_purged(const struct facts *facts, struct finding *finding)
-{
-	char kept[16], given[16];
-	uint64_t kept_bytes = known_or_0(facts->kept_bytes);
-
-	if (!facts->main || facts->main->name != ALLOCATOR_JEMALLOC || facts->xray_jemalloc)
-		return false;
-	if (held_ratio(facts, kept_bytes) < 1 || !(facts->survival >= SURVIVED_MUCH) ||
-		facts->idle_s < PURGE_IDLE_S)
-		return false;
-	if (facts->madvised_bytes > kept_bytes / 10 || !facts_no_purging_thread(facts))
-		return false;
-	/* What decay leaves behind is used again by the next requests; a leak is not. */
-	if (trend_creeps(&facts->anon))
-		return false;
-	finding->cause = CAUSE_NO_BACKGROUND_THREAD;
-	finding->ceiling = CEILING_GUESS;
-	finding->margin = margin_above(held_ratio(facts, kept_bytes));
-	finding->complete = 1;
-	WHY(finding,
-		"%s of requests stays after %u s of idleness, madvise gave back %s while "
-		"watched, and no thread purges: jemalloc does not decay (or it is live memory)",
-		bytes_text(kept_bytes, kept), seconds(facts->idle_s),
-		bytes_text(facts->madvised_bytes, given));
 	return true;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the parts of a verdict share: verdict_facts.c draws the facts from a report, verdict.c
- * judges them, verdict_evidence.c, verdict_remedies.c and verdict_symptoms.c put them into words.
- * Nobody else includes this.
+ * What the parts of a verdict share: verdict_facts.c draws the facts from a report, verdict.c and
+ * verdict_held.c judge them, verdict_evidence.c, verdict_remedies.c and verdict_symptoms.c put them
+ * into words. Nobody else includes this.
  */
 #ifndef PAGESTAY_CORE_VERDICT_FACTS_H
 #define PAGESTAY_CORE_VERDICT_FACTS_H

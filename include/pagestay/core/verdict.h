@@ -10,8 +10,8 @@
  *
  * ceiling   what the kind of evidence is good for: 0.9 a walked glibc heap or all of jemalloc's
  *           counters, 0.8 pages seen to go by the kernel, 0.6 jemalloc's active pages for its live
- *           bytes, address space for memory, one or two x-rays; below 0.5 where the kernel alone is
- *           asked what an allocator holds
+ *           bytes, one or two x-rays, a process of 16 MiB at most that has none; 0.4 where the
+ *           kernel alone is asked what an allocator holds, and growth that ended with its requests
  * margin    0.5 at a rule's threshold, 1 at twice (or half) of it
  * time      0.6 after VERDICT_WATCH_S, 1 after VERDICT_WATCHED_S
  * complete  the share of the heap that was not lost to the walk; of `steady` also the share of
