@@ -48,6 +48,7 @@ struct target {
 	int directory_fd, maps_fd, pagemap_fd, mem_fd;
 	struct map_list list;
 	struct maps_reader reader;
+	const atomic_bool *cancelled; /* NULL: never */
 };
 
 _Static_assert(BLOCK_BYTES > MAPS_BYTES, "a path fits into a block");
@@ -269,10 +270,22 @@ static bool is_address_range(uint64_t from, uint64_t length)
 	return from <= INT64_MAX && length <= INT64_MAX - from;
 }
 
+void target_cancel_by(struct target *target, const atomic_bool *cancelled)
+{
+	target->cancelled = cancelled;
+}
+
+static bool is_cancelled(const struct target *target)
+{
+	return target->cancelled && atomic_load(target->cancelled);
+}
+
 int target_present(struct target *target, uint64_t address, size_t pages, uint8_t *ret_present)
 {
 	uint64_t entries[ENTRIES];
 
+	if (is_cancelled(target))
+		return -ECANCELED;
 	if (address % target->page_bytes || pages > INT64_MAX / target->page_bytes ||
 		!is_address_range(address, pages * target->page_bytes))
 		return -EINVAL;
@@ -316,6 +329,8 @@ int target_read(struct target *target, uint64_t address, void *ret_bytes, size_t
 	ssize_t got;
 	int error;
 
+	if (is_cancelled(target))
+		return -ECANCELED;
 	if (length == 0)
 		return 0;
 	if (!is_address_range(address, length) || !is_readable(target, address, address + length))

@@ -20,6 +20,7 @@ struct xray {
 	const struct procfs *procfs;
 	struct allocator_cache *allocators;
 	struct jemalloc_cache *jemalloc;
+	atomic_bool cancelled;
 };
 
 static void cleanup_target(struct target **target)
@@ -50,6 +51,11 @@ void xray_free(struct xray *xray)
 	jemalloc_cache_free(xray->jemalloc);
 	allocator_cache_free(xray->allocators);
 	free(xray);
+}
+
+void xray_cancel(struct xray *xray)
+{
+	atomic_store(&xray->cancelled, true);
 }
 
 uint64_t xray_file_reads(const struct xray *xray)
@@ -146,6 +152,8 @@ int xray_process(struct xray *xray, const struct ps_proc_key *key, uint64_t dead
 	uint64_t began_ns = now_ns();
 	int error = target_open(xray->procfs, key, &target, diag);
 
+	if (!error)
+		target_cancel_by(target, &xray->cancelled);
 	if (!error)
 		error = allocators_detect(xray->allocators, target, ret_allocators, ret_settled);
 	if (!error && ret_heap) {

@@ -132,7 +132,7 @@ static void put_thresholds(const struct sink_text *text, FILE *page, const struc
 	text_put_line(text, page, "thresholds  trim %s, mmap %s, top pad %s: %s", trim, mmap_bytes,
 		pad,
 		heap->thresholds_dynamic == 0 ? "fixed by a setting"
-					      : "above 128K: raised by blocks freed");
+					      : "over 128K: raised");
 }
 
 static void put_pins(const struct sink_text *text, FILE *page, const struct heap *heap)

@@ -154,6 +154,7 @@ static void end_thread(struct heaps *heaps)
 {
 	(void)pthread_mutex_lock(&heaps->lock);
 	heaps->ending = true;
+	xray_cancel(heaps->xray);
 	(void)pthread_cond_broadcast(&heaps->changed);
 	(void)pthread_mutex_unlock(&heaps->lock);
 	(void)pthread_join(heaps->thread, NULL);

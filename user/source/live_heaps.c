@@ -16,7 +16,7 @@
 #define LOOKS        10             /* for allocators that are not settled */
 #define WALK_REST    4              /* times as long as a walk took, nobody walks there again */
 #define WALK_MIN_NS  1000000000ull  /* a walk may take an interval, and this at least */
-#define WALK_MAX_NS  10000000000ull /* and this at most: who ends the program waits for it */
+#define WALK_MAX_NS  10000000000ull /* and this at most */
 
 static bool is_due(const struct seen_process *process, bool walk, uint64_t now_ns)
 {

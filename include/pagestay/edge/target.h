@@ -9,6 +9,7 @@
 #ifndef PAGESTAY_EDGE_TARGET_H
 #define PAGESTAY_EDGE_TARGET_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 
 #include "pagestay/base/diag.h"
@@ -61,6 +62,12 @@ int target_present(struct target *target, uint64_t address, size_t pages, uint8_
  * lets us. -ENOENT: not to be had any more; -ESTALE: another file is in its place.
  */
 int target_open_file(struct target *target, const struct target_map *map, int *ret_fd);
+
+/*
+ * From when *cancelled is true, set by any thread, looks at the process's memory give -ECANCELED.
+ * It is borrowed.
+ */
+void target_cancel_by(struct target *target, const atomic_bool *cancelled);
 
 uint64_t target_page_bytes(const struct target *target);
 const struct ps_proc_key *target_key(const struct target *target);

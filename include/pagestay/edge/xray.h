@@ -30,6 +30,9 @@ int xray_process(struct xray *xray, const struct ps_proc_key *key, uint64_t dead
 	struct allocators *ret_allocators, bool *ret_settled, struct heap *ret_heap,
 	struct xray_remarks *ret_remarks, struct diag *diag);
 
+/* From any thread: the x-ray under way, and every later one, ends soon with -ECANCELED. */
+void xray_cancel(struct xray *xray);
+
 /* How many files were read to tell allocators. */
 uint64_t xray_file_reads(const struct xray *xray);
 

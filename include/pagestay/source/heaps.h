@@ -23,7 +23,7 @@ struct heaps_result {
 /* `procfs` is borrowed and must outlive the result. Signals that are blocked now stay so there. */
 int heaps_new(const struct procfs *procfs, struct heaps **ret_heaps);
 
-/* Waits for the process that is being looked into. Takes NULL. */
+/* Breaks off the look into a process that is under way. Takes NULL. */
 void heaps_free(struct heaps *heaps);
 
 /*
