@@ -68,6 +68,7 @@ struct shape {
 	unsigned burst_requests; /* so long is a burst; 0: there are none */
 	unsigned bursts;         /* so many there are */
 	unsigned period;         /* requests from one burst's beginning to the next one's */
+	unsigned stagger; /* so many requests later do each worker's bursts begin than the last's */
 	/* After so many chunks of a burst a small block is allocated and kept for good, until there
 	 * are `keep_most`. */
 	unsigned keep_every, keep_most;
@@ -155,21 +156,23 @@ static void replace_cached(struct worker *worker)
 	}
 }
 
-static bool is_in_burst(unsigned request, unsigned *ret_at)
+static bool is_in_burst(const struct worker *worker, unsigned *ret_at)
 {
-	unsigned since = request - shape->burst_begin;
+	unsigned begin = shape->burst_begin + shape->stagger * (unsigned)(worker - workers);
+	unsigned since = worker->requests - begin;
 	unsigned period = shape->period ? shape->period : 1;
 
 	*ret_at = since % period;
-	return shape->burst_requests && request >= shape->burst_begin &&
+	return shape->burst_requests && worker->requests >= begin &&
 	       since / period < shape->bursts && *ret_at < shape->burst_requests;
 }
 
 static void work(struct worker *worker)
 {
 	unsigned at;
-	bool in_burst = is_in_burst(worker->requests++, &at);
+	bool in_burst = is_in_burst(worker, &at);
 
+	worker->requests++;
 	allocate(worker, in_burst ? shape->burst_chunks : shape->calm_chunks, in_burst);
 	if (shape->leak_bytes)
 		(void)touched((shape->leak ? shape->leak : ALLOCATE)(shape->leak_bytes),
@@ -284,6 +287,13 @@ static void *leak_of_library(size_t bytes)
 #endif
 }
 
+static void *map_pages(size_t bytes)
+{
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return at == MAP_FAILED ? NULL : at;
+}
+
 /* So many requests a second are asked for, so that request 200 is five seconds after the first. */
 #define FOREVER 1000000u
 
@@ -300,6 +310,18 @@ static const struct shape shapes[] = {
 		.burst_chunks = 2500,
 		.burst_requests = 1,
 		.bursts = FOREVER,
+		.keep_every = 100,
+		.keep_most = 25,
+		.kept_bytes = 64},
+	/* The same, one worker after the other, the last of them after half a minute. */
+	{.name = "fanning-out",
+		.workers = 15,
+		.chunk_bytes = 2000,
+		.calm_chunks = 10,
+		.burst_chunks = 2500,
+		.burst_requests = 1,
+		.bursts = FOREVER,
+		.stagger = 5,
 		.keep_every = 100,
 		.keep_most = 25,
 		.kept_bytes = 64},
@@ -320,6 +342,19 @@ static const struct shape shapes[] = {
 		.keep_most = 468,
 		.kept_bytes = 64},
 	{.name = "late", .workers = 1, LATE},
+	/* Blocks that tcaches and fastbins take, and larger ones live every 128 KB. */
+	{.name = "small-blocks",
+		.workers = 1,
+		.chunk_bytes = 88,
+		.calm_chunks = 100,
+		.burst_chunks = 15600,
+		.burst_begin = 20,
+		.burst_requests = 40,
+		.bursts = 1,
+		.period = FOREVER,
+		.keep_every = 1365,
+		.keep_most = 457,
+		.kept_bytes = 200},
 	/* Bodies of 12 MB: the first burst is mapped, and the second comes from the heap. */
 	{.name = "bodies",
 		.chunk_bytes = 12u << 20,
@@ -386,6 +421,12 @@ static const struct shape shapes[] = {
 		.calm_chunks = 50,
 		.leak_bytes = 25000,
 		.leak = leak_of_library},
+	{.name = "mapped-leak",
+		.workers = 2,
+		.chunk_bytes = 2000,
+		.calm_chunks = 50,
+		.leak_bytes = 24576,
+		.leak = map_pages},
 	/* 30 MB: full after 2 seconds; full after 15; and never while it is watched. */
 	{.name = "cache-full",
 		.chunk_bytes = 2000,
