@@ -795,7 +795,7 @@ static void extreme_numbers_do_no_harm(void **state)
 		event.counters.open = b;
 		feed(track, &event);
 		event.kind = EVENT_MEMORY;
-		event.memory = (struct event_memory){a, b, c, a, b, c, a};
+		event.memory = (struct event_memory){a, b, c, a, b, c, a, b};
 		feed(track, &event);
 		event.kind = EVENT_ROUTE;
 		event.route = (struct event_route){"GET /", c, a};
@@ -1102,7 +1102,7 @@ static void compare_memory(const struct model *model, const struct report_proces
 	size_t birth, unsigned pid, uint64_t seed)
 {
 	struct event_memory before = {
-		UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN};
+		UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN};
 	struct event_memory now = before;
 
 	if (!row->exited)
@@ -1250,7 +1250,7 @@ static struct event random_event(struct seeded *seeded)
 		event.memory = (struct event_memory){random_bytes(seeded), random_bytes(seeded),
 			seeded_once_in(seeded, 2) ? UNKNOWN : random_bytes(seeded),
 			random_bytes(seeded), 1000 + seeded_below(seeded, 500),
-			random_bytes(seeded), random_bytes(seeded)};
+			random_bytes(seeded), random_bytes(seeded), random_bytes(seeded)};
 	}
 	return event;
 }
