@@ -1245,7 +1245,7 @@ static struct event random_event(struct seeded *seeded)
 			route_texts[seeded_below(seeded, MODEL_ROUTES)]);
 	} else if (event.kind == EVENT_MEMORY && seeded_once_in(seeded, 10)) {
 		event.memory = (struct event_memory){
-			UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN};
+			UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN};
 	} else if (event.kind == EVENT_MEMORY) {
 		event.memory = (struct event_memory){random_bytes(seeded), random_bytes(seeded),
 			seeded_once_in(seeded, 2) ? UNKNOWN : random_bytes(seeded),
