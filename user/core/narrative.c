@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Owns no state: folds reports into the caller's summary. Services are told apart by their subject
+ * alone. A report is folded row by row; a service's row sums of one report are gathered in a
+ * scratch table of the same size, so that RSS and what is kept are of all its processes together.
+ */
+#include "pagestay/core/narrative.h"
+
+#include <string.h>
+
+/* What one report has of a service. */
+struct gathered {
+	struct narrative_service *service;
+	uint64_t rss_bytes, kept_bytes;
+};
+
+struct scratch {
+	size_t count;
+	struct gathered rows[NARRATIVE_SERVICES];
+};
+
+static uint64_t sum(uint64_t a, uint64_t b)
+{
+	if (a == REPORT_UNKNOWN || b == REPORT_UNKNOWN)
+		return a == REPORT_UNKNOWN ? b : a;
+	return a > UINT64_MAX - 1 - b ? UINT64_MAX - 1 : a + b;
+}
+
+void narrative_init(struct narrative *narrative)
+{
+	memset(narrative, 0, sizeof(*narrative));
+}
+
+/* The next day begins with nothing but what was told. */
+static void begin(struct narrative *narrative, unsigned day)
+{
+	unsigned told_day = narrative->told_day;
+
+	narrative_init(narrative);
+	narrative->told_day = told_day;
+	narrative->day = day;
+}
+
+void narrative_told(struct narrative *narrative, unsigned day)
+{
+	if (narrative->day && narrative->day <= day)
+		begin(narrative, 0);
+	narrative->told_day = day;
+}
+
+void narrative_count(struct narrative *narrative, enum happening_kind kind)
+{
+	narrative->opened += kind == HAPPENING_OPENED;
+	narrative->doubled += kind == HAPPENING_DOUBLED;
+	narrative->closed += kind == HAPPENING_CLOSED;
+	narrative->restarted += kind == HAPPENING_RESTARTED;
+}
+
+/* Days in a row differ by 1, or by more at a month's end; then the later one is a first. */
+static bool is_day_before(unsigned day, unsigned other)
+{
+	return other - day == 1 || (other % 100 == 1 && other - day <= 8900);
+}
+
+static int turn(struct narrative *narrative, unsigned day, narrative_fn tell, void *context)
+{
+	unsigned old = narrative->day;
+	int error = 0;
+
+	if (!old || day == old) {
+		narrative->day = day;
+		return 0;
+	}
+	if (day < old) {
+		if (!is_day_before(day, old))
+			narrative->day = day;
+		return 0;
+	}
+	if (old <= narrative->told_day && narrative->told_day < day) {
+		narrative->day = day;
+		return 0;
+	}
+	if (narrative->reports)
+		error = tell(context, narrative);
+	narrative->told_day = old;
+	begin(narrative, day);
+	return error;
+}
+
+static uint64_t growth(const struct narrative_service *service)
+{
+	return service->last_rss_bytes > service->first_rss_bytes
+		       ? service->last_rss_bytes - service->first_rss_bytes
+		       : 0;
+}
+
+static bool matters_more(
+	const struct narrative_service *service, const struct narrative_service *other)
+{
+	if (service->kept_bytes != other->kept_bytes)
+		return service->kept_bytes > other->kept_bytes;
+	if (growth(service) != growth(other))
+		return growth(service) > growth(other);
+	return service->peak_rss_bytes > other->peak_rss_bytes;
+}
+
+static bool is_gathered(const struct scratch *scratch, const struct narrative_service *service)
+{
+	for (size_t i = 0; i < scratch->count; i++)
+		if (scratch->rows[i].service == service)
+			return true;
+	return false;
+}
+
+/* A place for a service that is new: a free one, or that of one which matters less. */
+static struct narrative_service *place(
+	struct narrative *narrative, const struct scratch *scratch, uint64_t kept, uint64_t rss)
+{
+	struct narrative_service candidate = {.kept_bytes = kept, .peak_rss_bytes = rss};
+	struct narrative_service *least = NULL;
+
+	for (size_t i = 0; i < NARRATIVE_SERVICES; i++) {
+		struct narrative_service *service = &narrative->services[i];
+
+		if (!service->subject[0])
+			return service;
+		if (!is_gathered(scratch, service) && (!least || matters_more(least, service)))
+			least = service;
+	}
+	narrative->given_way++;
+	return least && matters_more(&candidate, least) ? least : NULL;
+}
+
+/* NULL: it matters less than all that are there. */
+static struct gathered *gather(struct narrative *narrative, struct scratch *scratch,
+	const char *subject, uint64_t kept, uint64_t rss)
+{
+	struct narrative_service *service = NULL;
+
+	for (size_t i = 0; i < scratch->count; i++)
+		if (strcmp(scratch->rows[i].service->subject, subject) == 0)
+			return &scratch->rows[i];
+	for (size_t i = 0; i < NARRATIVE_SERVICES && !service; i++)
+		if (strcmp(narrative->services[i].subject, subject) == 0)
+			service = &narrative->services[i];
+	if (!service) {
+		service = place(narrative, scratch, kept, rss);
+		if (!service)
+			return NULL;
+		memset(service, 0, sizeof(*service));
+		memcpy(service->subject, subject, strlen(subject) + 1);
+	}
+	scratch->rows[scratch->count] = (struct gathered){.service = service};
+	return &scratch->rows[scratch->count++];
+}
+
+static uint64_t kept_bytes(const struct report_process *process)
+{
+	uint64_t pages = process->retention.kept.value;
+	uint64_t bytes = process->heap ? process->heap->held_free_resident_bytes : HEAP_UNKNOWN;
+
+	if (process->heap && process->heap->allocator == ALLOCATOR_JEMALLOC)
+		bytes = process->heap->dirty_bytes;
+	if (bytes == HEAP_UNKNOWN && pages != REPORT_UNKNOWN && process->page_bytes)
+		bytes = pages > UINT64_MAX / 2 / process->page_bytes ? 0
+								     : pages * process->page_bytes;
+	if (bytes == HEAP_UNKNOWN || process->rss_bytes == REPORT_UNKNOWN)
+		return 0;
+	return bytes < process->rss_bytes ? bytes : process->rss_bytes;
+}
+
+static void fold_row(
+	struct narrative *narrative, struct scratch *scratch, const struct report_process *process)
+{
+	uint64_t rss = process->rss_bytes == REPORT_UNKNOWN ? 0 : process->rss_bytes;
+	uint64_t requests = process->counters[PS_REQUESTS];
+	uint64_t returned = report_returned_bytes(process), asked = report_asked_bytes(process);
+	uint64_t kept = kept_bytes(process);
+	char subject[EPISODE_SUBJECT_BYTES];
+	struct service_name name;
+	struct gathered *row;
+
+	narrative->requests = sum(narrative->requests, requests);
+	narrative->returned_bytes = sum(narrative->returned_bytes, returned);
+	narrative->asked_bytes = sum(narrative->asked_bytes, asked);
+	service_name_of(process, &name);
+	episode_subject(&name, subject);
+	row = gather(narrative, scratch, subject, kept, rss);
+	if (!row)
+		return;
+	row->service->requests = sum(row->service->requests, requests);
+	row->service->returned_bytes = sum(row->service->returned_bytes, returned);
+	row->service->asked_bytes = sum(row->service->asked_bytes, asked);
+	if (process->exited)
+		return;
+	row->rss_bytes = sum(row->rss_bytes, rss);
+	row->kept_bytes = sum(row->kept_bytes, kept);
+}
+
+static void fold_service(
+	struct narrative *narrative, const struct report *report, const struct gathered *row)
+{
+	struct narrative_service *service = row->service;
+
+	if (!service->intervals++)
+		service->first_rss_bytes = row->rss_bytes;
+	service->last_rss_bytes = row->rss_bytes;
+	service->kept_bytes = row->kept_bytes;
+	if (row->rss_bytes > service->peak_rss_bytes)
+		service->peak_rss_bytes = row->rss_bytes;
+	if (row->rss_bytes <= narrative->worst_rss_bytes)
+		return;
+	narrative->worst_rss_bytes = row->rss_bytes;
+	narrative->worst_wall_ns = report->wall_ns;
+	memcpy(narrative->worst_subject, service->subject, sizeof(service->subject));
+}
+
+int narrative_fold(struct narrative *narrative, const struct report *report, unsigned day,
+	narrative_fn tell, void *context)
+{
+	int error = turn(narrative, day, tell, context);
+	struct scratch scratch = {0};
+
+	if (!narrative->reports++)
+		narrative->from_wall_ns = report->wall_ns;
+	narrative->to_wall_ns = report->wall_ns;
+	narrative->observed_ns = sum(narrative->observed_ns, report->interval_ns);
+	narrative->incomplete_reports += !report->complete;
+	if (report->process_count > narrative->most_processes)
+		narrative->most_processes = report->process_count;
+	for (size_t i = 0; i < report->process_count; i++)
+		fold_row(narrative, &scratch, &report->processes[i]);
+	for (size_t i = 0; i < scratch.count; i++)
+		fold_service(narrative, report, &scratch.rows[i]);
+	return error;
+}
+
+size_t narrative_top(
+	const struct narrative *narrative, const struct narrative_service *ret_top[NARRATIVE_TOP])
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < NARRATIVE_SERVICES; i++) {
+		const struct narrative_service *service = &narrative->services[i];
+		size_t at = count;
+
+		if (!service->subject[0])
+			continue;
+		while (at && matters_more(service, ret_top[at - 1]))
+			at--;
+		if (at == NARRATIVE_TOP)
+			continue;
+		if (count < NARRATIVE_TOP)
+			count++;
+		memmove(&ret_top[at + 1], &ret_top[at], (count - 1 - at) * sizeof(*ret_top));
+		ret_top[at] = service;
+	}
+	return count;
+}
