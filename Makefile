@@ -158,6 +158,7 @@ check-sanitize:
 bench: install-deps
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tools/bench
+	$(Q)tools/bench-xray
 
 # Compares allocators over several shapes of traffic; the report is build/lab/REPORT.md.
 lab: install-deps
