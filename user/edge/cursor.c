@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Owns the file of a follower's cursor: one line, `pagestay-cursor/1 NAME DEVICE INODE OFFSET CRC`.
+ * It is taken only if it is exactly what we would write. Called by followers.
+ */
+#include "pagestay/edge/cursor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "pagestay/base/cleanup.h"
+
+#define LINE_BYTES (CURSOR_NAME_BYTES + 128)
+#define FILE_MODE  0640
+
+static bool name_is_sound(const char *name)
+{
+	for (const char *byte = name; *byte; byte++)
+		if (*byte <= ' ' || *byte > '~' || *byte == '/')
+			return false;
+	return name[0] != '\0';
+}
+
+static size_t put(const struct cursor *cursor, char line[LINE_BYTES])
+{
+	int length = snprintf(line, LINE_BYTES,
+		"pagestay-cursor/1 %s %" PRIu64 " %" PRIu64 " %" PRIu64 " ", cursor->name,
+		cursor->device, cursor->inode, cursor->offset);
+	unsigned long check = crc32_z(0, (const unsigned char *)line, (size_t)length);
+
+	return (size_t)length +
+	       (size_t)snprintf(line + length, LINE_BYTES - (size_t)length, "%08lx\n", check);
+}
+
+static bool get(const char *line, struct cursor *ret_cursor)
+{
+	struct cursor cursor = {};
+	char again[LINE_BYTES];
+
+	if (sscanf(line, "pagestay-cursor/1 %255s %" SCNu64 " %" SCNu64 " %" SCNu64, cursor.name,
+		    &cursor.device, &cursor.inode, &cursor.offset) != 4 ||
+		!name_is_sound(cursor.name))
+		return false;
+	(void)put(&cursor, again);
+	if (strcmp(line, again) != 0)
+		return false;
+	*ret_cursor = cursor;
+	return true;
+}
+
+static int read_line(const char *path, char line[LINE_BYTES])
+{
+	_cleanup_(cleanup_close) int fd =
+		open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	ssize_t length;
+
+	if (fd < 0)
+		return -errno;
+	length = read(fd, line, LINE_BYTES - 1);
+	if (length < 0)
+		return -errno;
+	line[length] = '\0';
+	/* A zero ends the line early, and then it is not what was written. */
+	return strlen(line) == (size_t)length ? 0 : -EBADMSG;
+}
+
+int cursor_load(const char *path, const char *today, struct cursor *ret_cursor, struct diag *diag)
+{
+	struct cursor cursor = {};
+	char line[LINE_BYTES];
+	int error = read_line(path, line);
+
+	if (error && error != -ENOENT && error != -EBADMSG)
+		return diag_set(
+			diag, error, "%s: cannot read the cursor: %s", path, strerror(-error));
+	if (!error && get(line, ret_cursor))
+		return 0;
+	if (!name_is_sound(today) || strlen(today) >= sizeof(cursor.name))
+		return diag_set(diag, -EINVAL, "%.60s: no name that a cursor can hold", today);
+	(void)snprintf(cursor.name, sizeof(cursor.name), "%s", today);
+	*ret_cursor = cursor;
+	return diag_set(diag, 1, "%s: %s; reading from the beginning of %s", path,
+		error == -ENOENT ? "there is no cursor yet" : "the cursor is damaged", today);
+}
+
+static int write_new(const char *path, const char *line, size_t length)
+{
+	_cleanup_(cleanup_close) int fd = -1;
+	ssize_t written;
+
+	(void)unlink(path);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
+	if (fd < 0)
+		return -errno;
+	written = write(fd, line, length);
+	if (written < 0)
+		return -errno;
+	if ((size_t)written != length)
+		return -ENOSPC;
+	return fsync(fd) ? -errno : 0;
+}
+
+/* The name is on the disk when its directory is; not every file system has these to sync. */
+static int sync_directory(const char *path)
+{
+	_cleanup_(cleanup_close) int fd = -1;
+	const char *slash = strrchr(path, '/');
+	char directory[PATH_MAX];
+	size_t length = slash ? (size_t)(slash - path) : 0;
+
+	if (!slash)
+		(void)snprintf(directory, sizeof(directory), ".");
+	else
+		(void)snprintf(
+			directory, sizeof(directory), "%.*s", length ? (int)length : 1, path);
+	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	return fsync(fd) && errno != EINVAL ? -errno : 0;
+}
+
+int cursor_save(const char *path, const struct cursor *cursor)
+{
+	char line[LINE_BYTES], temporary[PATH_MAX];
+	size_t length;
+	int error;
+
+	if (!memchr(cursor->name, '\0', sizeof(cursor->name)) || !name_is_sound(cursor->name))
+		return -EINVAL;
+	if (strlen(path) + sizeof(".tmp") > sizeof(temporary))
+		return -ENAMETOOLONG;
+	(void)snprintf(temporary, sizeof(temporary), "%s.tmp", path);
+	length = put(cursor, line);
+	error = write_new(temporary, line, length);
+	if (!error && rename(temporary, path))
+		error = -errno;
+	if (error)
+		(void)unlink(temporary);
+	return error ? error : sync_directory(path);
+}
+
+uint64_t cursor_offset_in(const struct cursor *cursor, const struct stat *file)
+{
+	if (cursor->device != file->st_dev || cursor->inode != file->st_ino ||
+		cursor->offset > (uint64_t)file->st_size)
+		return 0;
+	return cursor->offset;
+}
