@@ -776,7 +776,7 @@ static void an_ipv6_address_is_listened_on(void **unused)
 static void a_unix_socket_is_for_its_group(void **unused)
 {
 	struct sockaddr_un server = {.sun_family = AF_UNIX};
-	char address[64];
+	char address[160];
 	struct stat found;
 	int fd;
 

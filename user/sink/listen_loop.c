@@ -28,12 +28,21 @@ static uint64_t now_of(const struct listener *listener)
 	return listener->now_ns(listener->context);
 }
 
+/* Its close leaves nothing behind that the kernel would have to remember for a minute. */
+static void forget_at_close(int fd)
+{
+	static const struct linger reset = {.l_onoff = 1};
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}
+
 static void end_connection(
 	struct listener *listener, struct connection *connection, enum refusal reason)
 {
 	connection->is_ending = true;
 	connection->client->connections--;
 	atomic_fetch_add(&listener->refusals[reason], 1);
+	forget_at_close(connection->fd);
 	(void)shutdown(connection->fd, SHUT_RDWR);
 }
 
@@ -99,6 +108,7 @@ static void admit(struct listener *listener, int fd, const union any_address *ad
 		atomic_fetch_add(
 			&listener->refusals[answer == CLIENT_DROP ? REFUSAL_RATE : REFUSAL_CLIENT],
 			1);
+		forget_at_close(fd);
 		(void)close(fd);
 		return;
 	}
