@@ -17,6 +17,9 @@
 #define WALKED       0.9        /* of the heap: what was lost to the walk explains little */
 #define COVERED      0.5        /* of firm memory: an x-ray of less says nothing of the whole */
 
+/* An allocator's growth levels off, at arenas x their peaks; only time tells it from a leak. */
+#define LEVEL_S 300.0
+
 #define CACHE_GREW 0.8 /* of live memory now: so little there was when the watch began */
 
 const char *const verdict_code_names[VERDICT_CODES] = {
@@ -178,6 +181,15 @@ static bool dirty_went(const struct facts *facts, struct finding *finding)
 	return true;
 }
 
+/* Memory that comes in waves was as low lately as before, wherever the watch happens to end. */
+static bool falls_as_low(const struct facts *facts)
+{
+	uint64_t before = facts->anon.before_bytes, least = facts->anon.least_bytes;
+
+	return before != REPORT_UNKNOWN && least != REPORT_UNKNOWN &&
+	       (least <= before || least - before <= facts->material_bytes / 4);
+}
+
 static bool pages_went(const struct facts *facts, struct finding *finding)
 {
 	char touched[16];
@@ -187,7 +199,7 @@ static bool pages_went(const struct facts *facts, struct finding *finding)
 		return false;
 	/* What went may be the most of it, and the rest grow all the same. */
 	if (known_or_0(facts->range_bytes) >= facts->material_bytes &&
-		known_or_0(facts->fallen_bytes) < facts->range_bytes / 2)
+		known_or_0(facts->fallen_bytes) < facts->range_bytes / 2 && !falls_as_low(facts))
 		return false;
 	finding->margin = margin_below(facts->survival / SURVIVED_LITTLE);
 	finding->ceiling = CEILING_KERNEL;
@@ -226,7 +238,7 @@ static bool memory_grows(const struct facts *facts, struct finding *finding)
 	char grown[16];
 
 	if (facts->xray_glibc || facts->xray_jemalloc || growth < 1 ||
-		facts->observed_s < VERDICT_WATCHED_S || !(facts->survival >= SURVIVED_ALL) ||
+		facts->observed_s < LEVEL_S || !(facts->survival >= SURVIVED_ALL) ||
 		facts->anon.growth_bytes < (double)facts->material_bytes ||
 		share_of(facts->returned_bytes, facts->asked_bytes) >= RETURNED_SHARE)
 		return false;
@@ -242,6 +254,12 @@ static bool memory_grows(const struct facts *facts, struct finding *finding)
 	return true;
 }
 
+/* An x-ray would say more than the kernel does. */
+static bool is_to_be_xrayed(const struct facts *facts)
+{
+	return facts->heap != facts->process->heap && facts->firm_bytes > SMALL_BYTES;
+}
+
 /* What a longer watch may show to be a leak. */
 static bool memory_creeps(const struct facts *facts, struct finding *finding)
 {
@@ -249,7 +267,7 @@ static bool memory_creeps(const struct facts *facts, struct finding *finding)
 	const struct trend *trend = has_xray ? &facts->live : &facts->anon;
 	char grown[16];
 
-	if (!trend_creeps(trend) || (!has_xray && facts->firm_bytes > SMALL_BYTES))
+	if (!trend_creeps(trend) || (!has_xray && is_to_be_xrayed(facts)))
 		return false;
 	finding->cause = CAUSE_LIVE_MEMORY;
 	WHY(finding,
@@ -424,7 +442,7 @@ static const struct rule {
 	{VERDICT_RETAINING, jemalloc_holds},
 	{VERDICT_RETURNING, freed_lazily},
 	{VERDICT_RETURNING, goes_back},
-	{VERDICT_RETAINING, jemalloc_never_purged},
+	{VERDICT_UNKNOWN, jemalloc_never_purged},
 	{VERDICT_GROWING, memory_grows},
 	{VERDICT_UNKNOWN, may_be_fragmented},
 	{VERDICT_UNKNOWN, memory_creeps},

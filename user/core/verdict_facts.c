@@ -152,17 +152,26 @@ static void fit(const struct point *points, unsigned count, struct trend *trend)
 				    trend->growth_bytes;
 }
 
+static void keep_least(uint64_t *least, uint64_t value)
+{
+	if (value < *least) /* neither is greater than REPORT_UNKNOWN */
+		*least = value;
+}
+
 static void bounds_of(const struct history *history, size_t offset, struct trend *trend)
 {
-	trend->least_bytes = trend->most_bytes = REPORT_UNKNOWN;
+	trend->least_bytes = trend->most_bytes = trend->before_bytes = REPORT_UNKNOWN;
 	for (unsigned i = 0; i < history->sample_count; i++) {
 		uint64_t value = sample_member(&history->samples[i], offset);
 
-		if (history->samples[i].at_ns < history->observed_ns / 2 || value == REPORT_UNKNOWN)
+		if (history->samples[i].at_ns < history->observed_ns / 2) {
+			keep_least(&trend->before_bytes, value);
+			continue;
+		}
+		if (value == REPORT_UNKNOWN)
 			continue;
 		trend->count++;
-		if (trend->least_bytes == REPORT_UNKNOWN || value < trend->least_bytes)
-			trend->least_bytes = value;
+		keep_least(&trend->least_bytes, value);
 		if (trend->most_bytes == REPORT_UNKNOWN || value > trend->most_bytes)
 			trend->most_bytes = value;
 	}

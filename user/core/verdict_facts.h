@@ -35,6 +35,7 @@ struct trend {
 	double late_share; /* of the growth, in the last quarter: 0.5 if it went on evenly, 0 if it
 			      had stopped */
 	uint64_t least_bytes, most_bytes; /* REPORT_UNKNOWN: no sample */
+	uint64_t before_bytes;            /* the least of the first half; likewise */
 };
 
 #define TREND_SAMPLES 4

@@ -84,7 +84,8 @@ bool huge_pages_refill(const struct facts *facts, struct finding *finding)
 	if ((!facts->xray_glibc && !facts->xray_jemalloc) || ratio < 1)
 		return false;
 	if (!facts_mostly_huge(facts) || facts->heap->huge_mode == HEAP_HUGE_NEVER ||
-		facts->madvised_bytes == REPORT_UNKNOWN || facts->madvised_bytes < held)
+		facts->madvised_bytes == REPORT_UNKNOWN ||
+		share_of(facts->madvised_bytes, held) < RETURNED_SHARE)
 		return false;
 	finding->cause = CAUSE_HUGE_PAGES;
 	finding->ceiling = facts_allocators(facts) > 1 ? CEILING_GUESS : CEILING_KERNEL;
@@ -160,7 +161,7 @@ bool jemalloc_holds(const struct facts *facts, struct finding *finding)
 	return true;
 }
 
-/* Of a jemalloc whose counters cannot be read: it never gave anything back. */
+/* Of a jemalloc whose counters cannot be read: it gave nothing back. So does a cache. */
 bool jemalloc_never_purged(const struct facts *facts, struct finding *finding)
 {
 	char kept[16], given[16];
@@ -177,12 +178,9 @@ bool jemalloc_never_purged(const struct facts *facts, struct finding *finding)
 	if (trend_creeps(&facts->anon))
 		return false;
 	finding->cause = CAUSE_NO_BACKGROUND_THREAD;
-	finding->ceiling = CEILING_GUESS;
-	finding->margin = margin_above(held_ratio(facts, kept_bytes));
-	finding->complete = 1;
 	WHY(finding,
 		"%s of requests stays after %u s of idleness, madvise gave back %s while "
-		"watched, and no thread purges: jemalloc does not decay (or it is live memory)",
+		"watched, and no thread purges: jemalloc does not decay, or it is live memory",
 		bytes_text(kept_bytes, kept), seconds(facts->idle_s),
 		bytes_text(facts->madvised_bytes, given));
 	return true;

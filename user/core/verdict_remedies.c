@@ -285,7 +285,10 @@ static bool use_small_pages(
 {
 	if (!facts_mostly_huge(facts) || facts->heap->huge_mode == HEAP_HUGE_NEVER)
 		return false;
-	remedy->forecast_bytes = facts->excess_bytes;
+	/* On glibc what was refilled is among the whole free pages. */
+	remedy->forecast_bytes = cause == CAUSE_HUGE_PAGES && facts->xray_glibc
+					 ? facts->interior_bytes
+					 : facts->excess_bytes;
 	if (is_jemalloc(facts)) {
 		TEXT(remedy,
 			"Keep huge pages out of jemalloc's memory: the kernel refills what was "
@@ -295,7 +298,9 @@ static bool use_small_pages(
 		TEXT(remedy,
 			"Let the process do without huge pages (prctl PR_SET_THP_DISABLE), or the "
 			"machine give them on request alone: they refill what was returned.");
-		SETTING(remedy, "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled");
+		if (facts->heap->huge_mode != HEAP_HUGE_MADVISE)
+			SETTING(remedy,
+				"echo madvise > /sys/kernel/mm/transparent_hugepage/enabled");
 	}
 	CAVEAT(remedy, "more TLB misses and page faults; a change of the machine's mode is for all "
 		       "processes, and what is huge now stays so");
