@@ -11,7 +11,7 @@
 /* What one report has of a service. */
 struct gathered {
 	struct narrative_service *service;
-	uint64_t rss_bytes, kept_bytes;
+	uint64_t rss_bytes;
 };
 
 struct scratch {
@@ -104,17 +104,8 @@ static bool matters_more(
 	return service->peak_rss_bytes > other->peak_rss_bytes;
 }
 
-static bool is_gathered(const struct scratch *scratch, const struct narrative_service *service)
-{
-	for (size_t i = 0; i < scratch->count; i++)
-		if (scratch->rows[i].service == service)
-			return true;
-	return false;
-}
-
 /* A place for a service that is new: a free one, or that of one which matters less. */
-static struct narrative_service *place(
-	struct narrative *narrative, const struct scratch *scratch, uint64_t kept, uint64_t rss)
+static struct narrative_service *place(struct narrative *narrative, uint64_t kept, uint64_t rss)
 {
 	struct narrative_service candidate = {.kept_bytes = kept, .peak_rss_bytes = rss};
 	struct narrative_service *least = NULL;
@@ -124,11 +115,25 @@ static struct narrative_service *place(
 
 		if (!service->subject[0])
 			return service;
-		if (!is_gathered(scratch, service) && (!least || matters_more(least, service)))
+		if (!least || matters_more(least, service))
 			least = service;
 	}
 	narrative->given_way++;
-	return least && matters_more(&candidate, least) ? least : NULL;
+	return matters_more(&candidate, least) ? least : NULL;
+}
+
+/* The report's row of a service; also of one whose place it takes. */
+static struct gathered *row_of(struct scratch *scratch, struct narrative_service *service)
+{
+	size_t i = 0;
+
+	while (i < scratch->count && scratch->rows[i].service != service)
+		i++;
+	if (i == scratch->count)
+		scratch->count++;
+	scratch->rows[i] = (struct gathered){.service = service};
+	service->kept_bytes = 0;
+	return &scratch->rows[i];
 }
 
 /* NULL: it matters less than all that are there. */
@@ -143,15 +148,14 @@ static struct gathered *gather(struct narrative *narrative, struct scratch *scra
 	for (size_t i = 0; i < NARRATIVE_SERVICES && !service; i++)
 		if (strcmp(narrative->services[i].subject, subject) == 0)
 			service = &narrative->services[i];
-	if (!service) {
-		service = place(narrative, scratch, kept, rss);
-		if (!service)
-			return NULL;
-		memset(service, 0, sizeof(*service));
-		memcpy(service->subject, subject, strlen(subject) + 1);
-	}
-	scratch->rows[scratch->count] = (struct gathered){.service = service};
-	return &scratch->rows[scratch->count++];
+	if (service)
+		return row_of(scratch, service);
+	service = place(narrative, kept, rss);
+	if (!service)
+		return NULL;
+	memset(service, 0, sizeof(*service));
+	memcpy(service->subject, subject, strlen(subject) + 1);
+	return row_of(scratch, service);
 }
 
 static uint64_t kept_bytes(const struct report_process *process)
@@ -194,7 +198,9 @@ static void fold_row(
 	if (process->exited)
 		return;
 	row->rss_bytes = sum(row->rss_bytes, rss);
-	row->kept_bytes = sum(row->kept_bytes, kept);
+	row->service->kept_bytes = sum(row->service->kept_bytes, kept);
+	if (row->rss_bytes > row->service->peak_rss_bytes)
+		row->service->peak_rss_bytes = row->rss_bytes;
 }
 
 static void fold_service(
@@ -205,9 +211,6 @@ static void fold_service(
 	if (!service->intervals++)
 		service->first_rss_bytes = row->rss_bytes;
 	service->last_rss_bytes = row->rss_bytes;
-	service->kept_bytes = row->kept_bytes;
-	if (row->rss_bytes > service->peak_rss_bytes)
-		service->peak_rss_bytes = row->rss_bytes;
 	if (row->rss_bytes <= narrative->worst_rss_bytes)
 		return;
 	narrative->worst_rss_bytes = row->rss_bytes;

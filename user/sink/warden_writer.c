@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Owns the queue of records and the thread that empties it. The caller's side never touches a disk:
+ * it holds the lock for as long as it takes to link records, and takes away what the thread has to
+ * say. The thread writes batches from the queue's head, which is nobody else's while it does so,
+ * decides each time which generation the directory is of, and keeps the state: before it writes to
+ * a new place, and whenever nothing waits. A thread that a disk holds beyond the closing is left
+ * behind with everything that is its own, and frees that should it ever come back. Used by
+ * warden.c.
+ */
+#include "warden_parts.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "pagestay/base/cleanup.h"
+
+#define BATCH_RECORDS  128
+#define QUEUE_BYTES    (8u << 20) /* of all lines that wait */
+#define RETRY_MOST     30         /* times retry_ms */
+#define CLOSE_MS       900
+#define CLOSE_SPARE_MS 100
+#define CLOSE_RETRY_MS 50
+#define SAID_LINES     8
+#define SAID_BYTES     320
+#define NS_PER_MS      1000000ll
+#define NS_PER_S       1000000000ll
+
+/* What is said once when it begins and once when it ends. */
+enum trouble { TROUBLE_WRITING, TROUBLE_STATE, TROUBLE_SYNC, TROUBLES };
+
+struct warden_writer {
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* for the thread: records, memory, closing */
+	pthread_cond_t ended;
+	pthread_t thread;
+
+	/* Under the lock. */
+	struct warden_record *first, **last;
+	unsigned in_flight; /* from the first on: the thread's */
+	char *memory;       /* to be kept when the records up to now are settled; NULL: none */
+	uint64_t sequence;  /* of the last record that was put */
+	bool closing, has_ended, abandoned;
+	struct timespec deadline; /* of closing */
+	struct warden_counts counts;
+	char said[SAID_LINES][SAID_BYTES];
+	unsigned said_count;
+
+	/* The thread's. */
+	struct warden_place place;
+	enum warden_generation wanted;
+	unsigned queue_records, retry_ms;
+	int state_directory; /* -1: no state */
+	struct warden_position position;
+	char *kept;             /* the memory as in the state */
+	uint64_t kept_sequence; /* of the last record that it includes */
+	struct warden_backend *backend;
+	enum warden_generation generation; /* of the backend */
+	bool troubles[TROUBLES];
+	char full_date[WARDEN_DATE_BYTES]; /* a day whose file is full, and was spoken of */
+	unsigned failures;                 /* in a row */
+	uint64_t dropped_before;           /* when the trouble began */
+};
+
+static void writer_free(struct warden_writer *writer)
+{
+	while (writer->first) {
+		struct warden_record *record = writer->first;
+
+		writer->first = record->next;
+		free(record);
+	}
+	if (writer->backend)
+		writer->backend->ops->free(writer->backend);
+	if (writer->state_directory >= 0)
+		(void)close(writer->state_directory);
+	(void)pthread_cond_destroy(&writer->ended);
+	(void)pthread_cond_destroy(&writer->changed);
+	(void)pthread_mutex_destroy(&writer->lock);
+	free(writer->memory);
+	free(writer->kept);
+	free(writer->place.directory);
+	free(writer);
+}
+
+/* Under the lock. When nobody listens, the oldest words are enough. */
+static void say(struct warden_writer *writer, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void say(struct warden_writer *writer, const char *format, ...)
+{
+	va_list arguments;
+
+	if (writer->said_count == SAID_LINES)
+		return;
+	va_start(arguments, format);
+	(void)vsnprintf(writer->said[writer->said_count++], SAID_BYTES, format, arguments);
+	va_end(arguments);
+}
+
+static uint64_t dropped(const struct warden_counts *counts)
+{
+	return counts->dropped_full + counts->dropped_day + counts->dropped_memory;
+}
+
+/*
+ * The queue.
+ */
+
+/* Under the lock. */
+static void unlink_record(struct warden_writer *writer, struct warden_record **link)
+{
+	struct warden_record *record = *link;
+
+	*link = record->next;
+	if (writer->last == &record->next)
+		writer->last = link;
+	writer->counts.waiting--;
+	writer->counts.waiting_bytes -= record->length;
+	free(record);
+}
+
+/* Under the lock: room is made by the oldest event, without one by nobody. */
+static bool make_room(struct warden_writer *writer)
+{
+	struct warden_record **link = &writer->first;
+	unsigned at = 0;
+
+	for (; *link && (at < writer->in_flight || (*link)->is_incident); at++)
+		link = &(*link)->next;
+	if (!*link)
+		return false;
+	unlink_record(writer, link);
+	writer->counts.dropped_full++;
+	return true;
+}
+
+/* Under the lock. */
+static void add(struct warden_writer *writer, struct warden_record *record)
+{
+	struct warden_counts *counts = &writer->counts;
+	bool is_full = counts->waiting >= writer->queue_records ||
+		       counts->waiting_bytes + record->length > QUEUE_BYTES;
+
+	writer->sequence = record->sequence;
+	if (is_full && !make_room(writer)) {
+		counts->dropped_full++;
+		free(record);
+		return;
+	}
+	record->next = NULL;
+	*writer->last = record;
+	writer->last = &record->next;
+	counts->waiting_bytes += record->length;
+	if (++counts->waiting > counts->most_waiting)
+		counts->most_waiting = counts->waiting;
+}
+
+void warden_writer_put(struct warden_writer *writer, struct warden_record *first, char *memory)
+{
+	(void)pthread_mutex_lock(&writer->lock);
+	while (first) {
+		struct warden_record *next = first->next;
+
+		add(writer, first);
+		first = next;
+	}
+	if (memory) {
+		free(writer->memory);
+		writer->memory = memory;
+	}
+	(void)pthread_cond_signal(&writer->changed);
+	(void)pthread_mutex_unlock(&writer->lock);
+}
+
+bool warden_writer_said(struct warden_writer *writer, char *out, size_t out_bytes)
+{
+	bool has_said;
+
+	(void)pthread_mutex_lock(&writer->lock);
+	has_said = writer->said_count > 0;
+	if (has_said) {
+		(void)snprintf(out, out_bytes, "%s", writer->said[0]);
+		memmove(writer->said[0], writer->said[1], (SAID_LINES - 1) * SAID_BYTES);
+		writer->said_count--;
+	}
+	(void)pthread_mutex_unlock(&writer->lock);
+	return has_said;
+}
+
+void warden_writer_counts(struct warden_writer *writer, struct warden_counts *ret_counts)
+{
+	(void)pthread_mutex_lock(&writer->lock);
+	*ret_counts = writer->counts;
+	(void)pthread_mutex_unlock(&writer->lock);
+}
+
+/*
+ * The thread.
+ */
+
+/* Says it when a trouble begins or ends. `words` are of the beginning. */
+static void trouble(
+	struct warden_writer *writer, enum trouble which, bool is_there, const char *words)
+{
+	static const char *const begins[TROUBLES] = {
+		[TROUBLE_WRITING] = "records for the dashboard agent wait",
+		[TROUBLE_STATE] = "the state of the records cannot be kept",
+		[TROUBLE_SYNC] = "records may not have reached the disk",
+	};
+	static const char *const ends[TROUBLES] = {
+		[TROUBLE_WRITING] = "records for the dashboard agent are written again",
+		[TROUBLE_STATE] = "the state of the records is kept again",
+		[TROUBLE_SYNC] = "records reach the disk again",
+	};
+
+	if (writer->troubles[which] == is_there)
+		return;
+	writer->troubles[which] = is_there;
+	(void)pthread_mutex_lock(&writer->lock);
+	if (is_there)
+		say(writer, "%s: %s", begins[which], words);
+	else if (which == TROUBLE_WRITING)
+		say(writer, "%s; %llu were dropped meanwhile", ends[which],
+			(unsigned long long)(dropped(&writer->counts) - writer->dropped_before));
+	else
+		say(writer, "%s", ends[which]);
+	if (is_there && which == TROUBLE_WRITING)
+		writer->dropped_before = dropped(&writer->counts);
+	(void)pthread_mutex_unlock(&writer->lock);
+}
+
+static void keep_state(struct warden_writer *writer)
+{
+	int error;
+
+	if (writer->state_directory < 0 || !writer->kept)
+		return;
+	error = warden_state_save(writer->state_directory, writer->place.writer,
+		writer->kept_sequence, &writer->position, writer->kept);
+	trouble(writer, TROUBLE_STATE, error != 0, strerror(-error));
+}
+
+static enum warden_generation generation_of(const struct warden_writer *writer)
+{
+	char path[PATH_MAX];
+	struct stat status;
+	int length;
+
+	if (writer->wanted != WARDEN_AUTO)
+		return writer->wanted;
+	length = snprintf(path, sizeof(path), "%s/" WARDEN_DATABASE, writer->place.directory);
+	if (length < 0 || length >= (int)sizeof(path) || lstat(path, &status) ||
+		!S_ISREG(status.st_mode))
+		return WARDEN_JSONL;
+	return WARDEN_SQLITE;
+}
+
+static int choose_backend(struct warden_writer *writer, struct diag *diag)
+{
+	enum warden_generation generation = generation_of(writer);
+
+	if (writer->backend && writer->generation == generation)
+		return 0;
+	if (writer->backend)
+		writer->backend->ops->free(writer->backend);
+	writer->backend = generation == WARDEN_SQLITE ? warden_sqlite_new(&writer->place)
+						      : warden_jsonl_new(&writer->place);
+	if (!writer->backend)
+		return diag_set(diag, -ENOMEM, "out of memory");
+	(void)pthread_mutex_lock(&writer->lock);
+	if (writer->counts.generation != WARDEN_AUTO && writer->counts.generation != generation)
+		say(writer, "%s: records go into %s from now on", writer->place.directory,
+			generation == WARDEN_SQLITE ? WARDEN_DATABASE : "JSON Lines");
+	writer->counts.generation = generation;
+	(void)pthread_mutex_unlock(&writer->lock);
+	writer->generation = generation;
+	return 0;
+}
+
+static int write_batch(struct warden_writer *writer, const struct warden_record *first,
+	unsigned count, struct warden_result *ret_result, struct diag *diag)
+{
+	bool has_moved = false;
+	int error = choose_backend(writer, diag);
+
+	if (!error)
+		error = writer->backend->ops->locate(
+			writer->backend, &writer->position, &has_moved, diag);
+	if (error)
+		return error;
+	if (has_moved)
+		keep_state(writer);
+	return writer->backend->ops->write(writer->backend, first, count, ret_result, diag);
+}
+
+/* Under the lock: the batch's settled records leave the queue. Returns the memory that is to be
+ * kept now, if any. */
+static char *take_off(struct warden_writer *writer, const struct warden_result *result)
+{
+	struct warden_counts *counts = &writer->counts;
+
+	for (unsigned i = 0; i < result->settled; i++) {
+		counts->sequence = writer->first->sequence;
+		unlink_record(writer, &writer->first);
+	}
+	writer->in_flight = 0;
+	counts->acknowledged += result->settled - result->dropped - result->unconfirmed;
+	counts->dropped_day += result->dropped;
+	counts->unconfirmed += result->unconfirmed;
+	if (counts->waiting || !writer->memory)
+		return NULL;
+	return TAKE(writer->memory);
+}
+
+static void keep_memory(struct warden_writer *writer, char *memory, uint64_t sequence)
+{
+	free(writer->kept);
+	writer->kept = memory;
+	writer->kept_sequence = sequence;
+	keep_state(writer);
+}
+
+static void say_day(struct warden_writer *writer, const struct warden_result *result)
+{
+	char date[WARDEN_DATE_BYTES];
+
+	warden_local_date(&writer->place, date);
+	if (!result->dropped || strcmp(date, writer->full_date) == 0)
+		return;
+	memcpy(writer->full_date, date, sizeof(date));
+	(void)pthread_mutex_lock(&writer->lock);
+	say(writer, "%s: events are dropped: the file of %s is full, or the schema refuses them",
+		writer->place.directory, date);
+	(void)pthread_mutex_unlock(&writer->lock);
+}
+
+static void after_batch(struct warden_writer *writer, const struct warden_result *result, int error,
+	const char *words)
+{
+	uint64_t sequence;
+	char *memory;
+
+	(void)pthread_mutex_lock(&writer->lock);
+	memory = take_off(writer, result);
+	sequence = writer->sequence;
+	writer->counts.paused = error != 0;
+	(void)pthread_mutex_unlock(&writer->lock);
+	writer->failures = error ? writer->failures + 1 : 0;
+	trouble(writer, TROUBLE_WRITING, error && !result->unconfirmed, words);
+	if (result->settled)
+		trouble(writer, TROUBLE_SYNC, result->unconfirmed > 0, words);
+	say_day(writer, result);
+	if (memory) {
+		if (!error && result->settled)
+			writer->backend->ops->settle(writer->backend, &writer->position);
+		keep_memory(writer, memory, sequence);
+	}
+}
+
+static struct timespec in_ms(long long ms)
+{
+	struct timespec at;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &at);
+	at.tv_sec += ms / 1000;
+	at.tv_nsec += ms % 1000 * NS_PER_MS;
+	if (at.tv_nsec >= NS_PER_S) {
+		at.tv_nsec -= NS_PER_S;
+		at.tv_sec++;
+	}
+	return at;
+}
+
+static bool is_past(const struct timespec *at)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec > at->tv_sec || (now.tv_sec == at->tv_sec && now.tv_nsec >= at->tv_nsec);
+}
+
+/* Under the lock: waits for work, and after a failure for its time. False: it is time to end. */
+static bool wait_for_work(struct warden_writer *writer)
+{
+	unsigned times = writer->failures < 6 ? 1u << writer->failures >> 1 : RETRY_MOST;
+	struct timespec retry =
+		in_ms((long long)writer->retry_ms * (times > RETRY_MOST ? RETRY_MOST : times));
+
+	while (!writer->closing) {
+		bool has_work = writer->first || writer->memory;
+
+		if (has_work && (!writer->failures || is_past(&retry)))
+			return true;
+		if (has_work)
+			(void)pthread_cond_timedwait(&writer->changed, &writer->lock, &retry);
+		else
+			(void)pthread_cond_wait(&writer->changed, &writer->lock);
+	}
+	if (writer->failures) {
+		struct timespec soon = in_ms(CLOSE_RETRY_MS);
+
+		(void)pthread_cond_timedwait(&writer->ended, &writer->lock, &soon);
+	}
+	return (writer->first || writer->memory) && !is_past(&writer->deadline);
+}
+
+static void work(struct warden_writer *writer)
+{
+	(void)pthread_mutex_lock(&writer->lock);
+	while (wait_for_work(writer)) {
+		const struct warden_record *first = writer->first;
+		unsigned count = writer->counts.waiting < BATCH_RECORDS ? writer->counts.waiting
+									: BATCH_RECORDS;
+		struct warden_result result = {0};
+		struct diag diag = {0};
+		int error = 0;
+
+		writer->in_flight = count;
+		(void)pthread_mutex_unlock(&writer->lock);
+		if (first)
+			error = write_batch(writer, first, count, &result, &diag);
+		after_batch(writer, &result, error, diag.text);
+		(void)pthread_mutex_lock(&writer->lock);
+	}
+	(void)pthread_mutex_unlock(&writer->lock);
+}
+
+static void *run(void *argument)
+{
+	struct warden_writer *writer = argument;
+	bool is_abandoned;
+
+	/* Before anything is written, it is known whose it is. */
+	keep_state(writer);
+	work(writer);
+	if (writer->backend)
+		writer->backend->ops->free(TAKE(writer->backend));
+	(void)pthread_mutex_lock(&writer->lock);
+	writer->has_ended = true;
+	is_abandoned = writer->abandoned;
+	(void)pthread_cond_signal(&writer->ended);
+	(void)pthread_mutex_unlock(&writer->lock);
+	if (is_abandoned)
+		writer_free(writer);
+	return NULL;
+}
+
+/*
+ * From the beginning to the end.
+ */
+
+static void init_conditions(struct warden_writer *writer)
+{
+	pthread_condattr_t attributes;
+
+	(void)pthread_condattr_init(&attributes);
+	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&writer->changed, &attributes);
+	(void)pthread_cond_init(&writer->ended, &attributes);
+	(void)pthread_condattr_destroy(&attributes);
+	(void)pthread_mutex_init(&writer->lock, NULL);
+}
+
+/* Signals are for the caller's thread. */
+static int start(struct warden_writer *writer)
+{
+	sigset_t all, before;
+	int error;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = -pthread_create(&writer->thread, NULL, run, writer);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return error;
+}
+
+int warden_writer_new(
+	const struct warden_writer_options *options, struct warden_writer **ret_writer)
+{
+	struct warden_writer *writer = calloc(1, sizeof(*writer));
+	int error;
+
+	if (!writer) {
+		if (options->state_directory >= 0)
+			(void)close(options->state_directory);
+		free(options->place.directory);
+		free(options->memory);
+		return -ENOMEM;
+	}
+	init_conditions(writer);
+	writer->last = &writer->first;
+	writer->place = options->place;
+	writer->wanted = options->generation;
+	writer->queue_records = options->queue_records;
+	writer->retry_ms = options->retry_ms;
+	writer->state_directory = options->state_directory;
+	writer->position = options->position;
+	writer->kept = options->memory;
+	writer->sequence = writer->kept_sequence = options->sequence;
+	writer->counts.sequence = options->sequence;
+	error = start(writer);
+	if (error) {
+		writer_free(writer);
+		return error;
+	}
+	*ret_writer = writer;
+	return 0;
+}
+
+void warden_writer_end(struct warden_writer *writer)
+{
+	struct timespec deadline = in_ms(CLOSE_MS);
+
+	(void)pthread_mutex_lock(&writer->lock);
+	writer->closing = true;
+	writer->deadline = in_ms(CLOSE_MS - CLOSE_SPARE_MS - (long long)writer->place.busy_ms);
+	(void)pthread_cond_signal(&writer->changed);
+	while (!writer->has_ended && !is_past(&deadline))
+		(void)pthread_cond_timedwait(&writer->ended, &writer->lock, &deadline);
+	if (writer->counts.waiting)
+		say(writer, "%u records for the dashboard agent could not be written in time%s",
+			writer->counts.waiting,
+			writer->has_ended ? "" : ", as the disk does not answer");
+	(void)pthread_mutex_unlock(&writer->lock);
+}
+
+void warden_writer_release(struct warden_writer *writer)
+{
+	bool has_ended;
+
+	(void)pthread_mutex_lock(&writer->lock);
+	has_ended = writer->has_ended;
+	writer->abandoned = !has_ended;
+	if (!has_ended)
+		(void)pthread_detach(writer->thread);
+	(void)pthread_mutex_unlock(&writer->lock);
+	if (!has_ended)
+		return;
+	(void)pthread_join(writer->thread, NULL);
+	writer_free(writer);
+}
