@@ -757,13 +757,13 @@ static void an_ipv6_address_is_listened_on(void **unused)
 {
 	struct sockaddr_in6 server = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
 	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool is_there = fd >= 0 && bind(fd, (struct sockaddr *)&server, sizeof(server)) == 0;
 
-	if (fd < 0 || bind(fd, (struct sockaddr *)&server, sizeof(server)) != 0) {
+	(void)close(fd);
+	if (!is_there) {
 		print_message("skipped: this machine has no IPv6\n");
-		(void)close(fd);
 		skip();
 	}
-	(void)close(fd);
 	open_with((struct listen_options){.address = "[::1]:0"});
 	server.sin6_port = htons((uint16_t)sink_listen_port(host.sink));
 	fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);

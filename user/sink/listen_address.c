@@ -163,19 +163,17 @@ static int bind_socket(int fd, struct listen_address *address)
 int listen_address_open(
 	struct listen_address *address, const char *text, int *ret_fd, struct diag *diag)
 {
-	_cleanup_(cleanup_close) int fd = -1;
-	int error;
+	int error = address->is_local ? clear_path(address, diag) : 0;
+	int fd;
 
-	if (address->is_local) {
-		error = clear_path(address, diag);
-		if (error)
-			return error;
-	}
+	if (error)
+		return error;
 	fd = socket(address->address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	error = fd < 0 ? -errno : bind_socket(fd, address);
-	if (error)
+	if (error) {
+		cleanup_close(&fd);
 		return diag_set(diag, error, "cannot listen on %s: %s", text, strerror(-error));
+	}
 	*ret_fd = fd;
-	fd = -1;
 	return 0;
 }

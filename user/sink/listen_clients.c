@@ -30,7 +30,10 @@ void clients_init(struct clients *clients, unsigned requests_per_minute)
 
 void clients_deinit(struct clients *clients)
 {
-	HASH_CLEAR(hh, clients->table);
+	struct client *client, *next;
+
+	HASH_ITER (hh, clients->table, client, next)
+		HASH_DEL(clients->table, client);
 }
 
 void client_key(const union any_address *address, int fd, uint8_t ret_key[CLIENT_KEY_BYTES])

@@ -45,7 +45,7 @@ static void copy_trimmed(const char *text, size_t length, char *ret_text, size_t
 
 static void read_parameter(const char *text, size_t length, struct item *item)
 {
-	char parameter[32];
+	char parameter[32] = "";
 
 	copy_trimmed(text, length, parameter, sizeof(parameter));
 	if (strncasecmp(parameter, "q=", 2) == 0)

@@ -335,9 +335,11 @@ static void charge(struct listener *listener, struct connection *connection)
 	connection->is_paid = false;
 }
 
+/* NOLINTBEGIN(readability-function-size,readability-non-const-parameter): not our signature */
 enum MHD_Result listener_answer(void *context, struct MHD_Connection *handle, const char *path,
 	const char *method, const char *version, const char *body, size_t *body_bytes,
 	void **ret_request)
+/* NOLINTEND(readability-function-size,readability-non-const-parameter) */
 {
 	struct listener *listener = context;
 	const union MHD_ConnectionInfo *info =

@@ -28,7 +28,7 @@ struct MHD_Response *response_new(const char *bytes, size_t length,
 	};
 	/* libmicrohttpd writes to none of its buffers. */
 	struct MHD_Response *response =
-		MHD_create_response_from_buffer(length, (void *)(uintptr_t)bytes, mode);
+		MHD_create_response_from_buffer(length, (void *)bytes, mode);
 
 	if (!response)
 		return NULL;
@@ -127,7 +127,7 @@ static char *compress_bytes(const char *bytes, size_t length, size_t *ret_length
 	if (length > UINT_MAX / 2 || deflateInit2(&stream, GZIP_LEVEL, Z_DEFLATED, GZIP_WINDOW,
 					     GZIP_MEMORY, Z_DEFAULT_STRATEGY) != Z_OK)
 		return NULL;
-	stream.next_in = (Bytef *)(uintptr_t)bytes;
+	stream.next_in = (Bytef *)bytes;
 	stream.avail_in = (uInt)length;
 	stream.avail_out = (uInt)deflateBound(&stream, (uLong)length);
 	compressed = malloc(stream.avail_out);

@@ -62,25 +62,26 @@ static void put_head(const struct writer *writer, const struct head *head)
 		(void)fprintf(writer->out, "# UNIT %s %s\n", head->name, head->unit);
 }
 
-/* Up to the value. Of `service` and `labels` each may be NULL. */
+/* Up to the value. Of `service` and `label` each may be NULL; a label without a value is none. */
 static void put_series(const struct writer *writer, const struct head *head,
-	const struct service *service, const struct label *labels, size_t count)
+	const struct service *service, const struct label *label)
 {
-	char before = '{';
+	const char *before = "{";
 
 	(void)fprintf(writer->out, "%s%s", head->name, head->is_counter ? "_total" : "");
 	if (service) {
 		(void)fputs("{service=\"", writer->out);
 		put_quoted(writer->out, service->key.name);
 		(void)fprintf(writer->out, "\",kind=\"%s\"", kind_names[service->key.kind]);
-		before = ',';
+		before = ",";
 	}
-	for (size_t i = 0; i < count; i++, before = ',') {
-		(void)fprintf(writer->out, "%c%s=\"", before, labels[i].name);
-		put_quoted(writer->out, labels[i].value);
+	if (label && label->value) {
+		(void)fprintf(writer->out, "%s%s=\"", before, label->name);
+		put_quoted(writer->out, label->value);
 		(void)fputc('"', writer->out);
+		before = ",";
 	}
-	(void)fputs(before == ',' ? "} " : " ", writer->out);
+	(void)fputs(*before == ',' ? "} " : " ", writer->out);
 }
 
 static void put_count(FILE *out, uint64_t value)
@@ -155,7 +156,7 @@ static void put_families(const struct writer *writer)
 			if (!has_head)
 				put_head(writer, &head);
 			has_head = true;
-			put_series(writer, &head, service, NULL, 0);
+			put_series(writer, &head, service, NULL);
 			put_value(writer, family, &service->values[i]);
 		}
 	}
@@ -259,7 +260,7 @@ static void put_group(const struct writer *writer, const struct group *group)
 	while ((service = next_service(writer->state, service))) {
 		for (int i = 0; service->now.processes && i < group->count; i++) {
 			const struct label label = {
-				group->label, group->label ? group->values[i] : NULL};
+				group->label, group->values ? group->values[i] : NULL};
 			double value;
 
 			if (!group->get(&service->now, i, &value))
@@ -267,7 +268,7 @@ static void put_group(const struct writer *writer, const struct group *group)
 			if (!has_head)
 				put_head(writer, &group->head);
 			has_head = true;
-			put_series(writer, &group->head, service, &label, group->label ? 1 : 0);
+			put_series(writer, &group->head, service, &label);
 			(void)fprintf(writer->out, "%.15g\n", value);
 		}
 	}
@@ -317,7 +318,7 @@ static void put_routes(const struct writer *writer)
 				if (!has_head)
 					put_head(writer, &heads[family]);
 				has_head = true;
-				put_series(writer, &heads[family], service, &label, 1);
+				put_series(writer, &heads[family], service, &label);
 				put_count(writer->out, value);
 			}
 		}
@@ -327,7 +328,7 @@ static void put_routes(const struct writer *writer)
 static void put_single(const struct writer *writer, const struct head *head, uint64_t value)
 {
 	put_head(writer, head);
-	put_series(writer, head, NULL, NULL, 0);
+	put_series(writer, head, NULL, NULL);
 	if (head->unit && strcmp(head->unit, "seconds") == 0)
 		put_seconds(writer->out, value);
 	else
@@ -348,7 +349,7 @@ static void put_losses(const struct writer *writer)
 	for (int i = 0; i < PS_LOSSES; i++) {
 		const struct label label = {"kind", names[i]};
 
-		put_series(writer, &head, NULL, &label, 1);
+		put_series(writer, &head, NULL, &label);
 		put_count(writer->out, writer->state->lost[i]);
 	}
 }
@@ -369,7 +370,7 @@ static void put_attached(const struct writer *writer)
 			if (strcmp(last, counter->name) != 0)
 				put_head(writer, &head);
 			last = counter->name;
-			put_series(writer, &head, NULL, &label, counter->label ? 1 : 0);
+			put_series(writer, &head, NULL, &label);
 			put_count(writer->out, counter->value);
 		}
 	}
@@ -411,7 +412,7 @@ static void put_self(const struct writer *writer)
 		"Resident memory of pagestay itself.", NULL, false};
 
 	put_head(writer, &build);
-	put_series(writer, &build, NULL, &version, 1);
+	put_series(writer, &build, NULL, &version);
 	put_count(writer->out, 1);
 	for (size_t i = 0; i < sizeof(singles) / sizeof(singles[0]); i++)
 		put_single(writer, &singles[i].head, singles[i].value);
