@@ -14,6 +14,7 @@
 #include "pagestay/base/cleanup.h"
 
 #define HEAP_BYTES (64ull << 20)
+#define TRIES      4 /* to find the arenas of a process that runs */
 #define CONSOLIDATION_BYTES                                                                        \
 	65536u /* what free() must make in one piece before it looks at the top */
 
@@ -284,6 +285,29 @@ static void clear_sums(struct heap *heap)
 	memset(heap->unpin_bytes, 0, sizeof(heap->unpin_bytes));
 }
 
+/* A heap that grows may not validate at one moment and do so at the next. */
+static int walk_begin(struct target *target, uint64_t main_arena, uint64_t mp, uint64_t deadline_ns,
+	struct walk **ret_walk)
+{
+	for (unsigned tries = 1;; tries++) {
+		struct walk *walk = NULL;
+		int error = walk_new(target, deadline_ns, &walk);
+
+		if (!error)
+			error = find_arenas(walk, main_arena, mp);
+		if (!error) {
+			*ret_walk = walk;
+			return 0;
+		}
+		walk_free(&walk);
+		if (error != -ENODATA || tries == TRIES)
+			return error;
+		error = target_refresh(target);
+		if (error)
+			return error;
+	}
+}
+
 int glibc_heap_walk(struct target *target, uint64_t main_arena, uint64_t mp, uint64_t deadline_ns,
 	struct heap *ret_heap, struct glibc_heap_damage *ret_damage)
 {
@@ -291,10 +315,7 @@ int glibc_heap_walk(struct target *target, uint64_t main_arena, uint64_t mp, uin
 	struct heap heap = *ret_heap;
 	int error, late;
 
-	error = walk_new(target, deadline_ns, &walk);
-	if (error)
-		return error;
-	error = find_arenas(walk, main_arena, mp);
+	error = walk_begin(target, main_arena, mp, deadline_ns, &walk);
 	if (error)
 		return error;
 	clear_sums(&heap);
