@@ -144,6 +144,14 @@ static bool freed_lazily(const struct facts *facts, struct finding *finding)
 	return true;
 }
 
+/* Something was returned, and something else grows. */
+static bool rises_again(const struct facts *facts)
+{
+	uint64_t risen = known_or_0(facts->risen_bytes);
+
+	return risen > FLAT_BYTES && risen > known_or_0(facts->fallen_bytes) / 4;
+}
+
 static bool rss_fell(const struct facts *facts, struct finding *finding)
 {
 	uint64_t fallen = known_or_0(facts->fallen_bytes);
@@ -151,7 +159,7 @@ static bool rss_fell(const struct facts *facts, struct finding *finding)
 	double of_most = share_of(fallen, facts->history->rss_most_bytes) / FALLEN_SHARE;
 	char fell[16], most[16], now[16];
 
-	if (fallen < facts->material_bytes || of_range < 1 || of_most < 1)
+	if (fallen < facts->material_bytes || of_range < 1 || of_most < 1 || rises_again(facts))
 		return false;
 	finding->margin = margin_above(fmin(of_range, of_most));
 	finding->ceiling = CEILING_KERNEL;

@@ -387,6 +387,23 @@ static uint64_t least_held_idle(const struct history *history)
 	return count < 2 ? REPORT_UNKNOWN : least;
 }
 
+static uint64_t risen_since_the_most(const struct history *history)
+{
+	uint64_t most = 0, least = REPORT_UNKNOWN, now = REPORT_UNKNOWN;
+
+	for (unsigned i = 0; i < history->sample_count; i++) {
+		now = believed(history->samples[i].rss_bytes);
+		if (now == REPORT_UNKNOWN)
+			continue;
+		if (now >= most) {
+			most = now;
+			least = REPORT_UNKNOWN;
+		}
+		keep_least(&least, now);
+	}
+	return less(now, least);
+}
+
 static void facts_of_watch(struct facts *facts)
 {
 	const struct history *history = facts->history;
@@ -410,6 +427,7 @@ static void facts_of_watch(struct facts *facts)
 	facts->requests = history->requests;
 	facts->kept_bytes = bytes_of_pages(process->retention.kept.value, process->page_bytes);
 	facts->fallen_bytes = less(most_bytes, facts->rss_bytes);
+	facts->risen_bytes = risen_since_the_most(history);
 	facts->range_bytes = less(most_bytes, believed(history->rss_least_bytes));
 	facts_of_survival(process, facts);
 }

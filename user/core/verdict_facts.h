@@ -80,6 +80,7 @@ struct facts {
 	uint64_t asked_bytes, returned_bytes, madvised_bytes, touched_bytes, kept_bytes;
 	uint64_t requests, madvise_calls;
 	uint64_t fallen_bytes; /* of RSS, from its most */
+	uint64_t risen_bytes;  /* of RSS, from the least that it fell to since */
 	uint64_t range_bytes;  /* of RSS */
 	/* Of the pages that requests touched, at the greatest age of at least 10 s that is known of
 	 * enough pages; NAN. */
