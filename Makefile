@@ -11,6 +11,7 @@
 B        ?= build
 V        ?= 0
 PREFIX   ?= /usr/local
+SYSCONFDIR ?= /etc
 SANITIZE ?=
 ARCH     ?= $(patsubst aarch64,arm64,$(shell uname -m))
 CC       ?= cc
@@ -53,7 +54,7 @@ UNIT      := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/t
 LIVE_OBJS := $(patsubst tests/live/%.c,$(B)/tests/live.d/%.o,$(wildcard tests/live/*.c))
 
 .PHONY: all demo check check-unit check-cli check-live check-filters check-servers check-growth \
-        check-allocators check-jemalloc check-xray-glibc check-verdicts check-kernels check-sanitize bench lab lint format install uninstall install-deps clean programs
+        check-allocators check-jemalloc check-xray-glibc check-verdicts check-agent check-kernels check-sanitize bench lab soak lint format install uninstall install-deps clean programs
 
 all: $(B)/pagestay
 programs: all $(TOOLS) $(WORKLOADS) $(UNIT) $(if $(LIVE_OBJS),$(B)/tests/live)
@@ -125,7 +126,7 @@ demo:
 check: install-deps
 	$(Q)$(MAKE) --no-print-directory -k check-unit check-cli check-sanitize check-live \
 		check-filters check-servers check-growth check-allocators check-jemalloc \
-		check-xray-glibc check-verdicts
+		check-xray-glibc check-verdicts check-agent
 
 check-unit: programs
 	$(Q)tools/run-tests $(UNIT)
@@ -145,7 +146,7 @@ check-servers: programs
 check-growth: programs
 	$(Q)tests/growth
 
-check-allocators check-jemalloc check-xray-glibc check-verdicts: programs
+check-allocators check-jemalloc check-xray-glibc check-verdicts check-agent: programs
 	$(Q)tests/$(@:check-%=%)
 
 check-kernels: programs
@@ -165,6 +166,11 @@ lab: install-deps
 	$(Q)$(MAKE) --no-print-directory all $(TOOLS)
 	$(Q)tools/lab
 
+# Half an hour of the agent among processes that come and go.
+soak: install-deps
+	$(Q)$(MAKE) --no-print-directory programs
+	$(Q)tools/soak
+
 # Builds what it reads by itself, in build/lint and build/analyzer.
 lint: install-deps
 	$(Q)tools/lint
@@ -175,9 +181,22 @@ format:
 install: all
 	install -D -m 755 $(B)/pagestay $(DESTDIR)$(PREFIX)/sbin/pagestay
 	install -D -m 644 man/pagestay.8 $(DESTDIR)$(PREFIX)/share/man/man8/pagestay.8
+	install -D -m 644 man/pagestay.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/pagestay.conf.5
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/local/sbin|$(PREFIX)/sbin|' packaging/pagestay.service \
+		> $(DESTDIR)$(PREFIX)/lib/systemd/system/pagestay.service
+	install -D -m 644 packaging/pagestay.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/pagestay.conf
+	install -D -m 644 packaging/pagestay.conf $(DESTDIR)$(PREFIX)/share/pagestay/pagestay.conf
+	[ -e $(DESTDIR)$(SYSCONFDIR)/pagestay/pagestay.conf ] || \
+		install -D -m 644 packaging/pagestay.conf $(DESTDIR)$(SYSCONFDIR)/pagestay/pagestay.conf
 
+# The configuration stays: it is somebody's work.
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/sbin/pagestay $(DESTDIR)$(PREFIX)/share/man/man8/pagestay.8
+	rm -f $(DESTDIR)$(PREFIX)/sbin/pagestay $(DESTDIR)$(PREFIX)/share/man/man8/pagestay.8 \
+		$(DESTDIR)$(PREFIX)/share/man/man5/pagestay.conf.5 \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/pagestay.service \
+		$(DESTDIR)$(PREFIX)/lib/sysusers.d/pagestay.conf \
+		$(DESTDIR)$(PREFIX)/share/pagestay/pagestay.conf
 
 clean:
 	rm -rf $(B)

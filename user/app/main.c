@@ -26,6 +26,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent.h"
 #include "doctor.h"
 #include "options.h"
 #include "pagestay/edge/jemalloc.h"
@@ -48,6 +49,8 @@ static enum exit_code dispatch(const struct options *options)
 		return run_diagnose(options);
 	case COMMAND_COMPARE:
 		return run_compare(options);
+	case COMMAND_AGENT:
+		return run_agent(options);
 	case COMMAND_VERSION:
 		(void)puts("pagestay " PAGESTAY_VERSION);
 		return EXIT_OK;

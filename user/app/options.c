@@ -16,6 +16,7 @@
 #define INTERVAL_MAX_S   86400.0
 #define DEFAULT_INTERVAL 10.0
 #define DEFAULT_TOP      10
+#define DEFAULT_CONFIG   "/etc/pagestay/pagestay.conf"
 #define DEFAULT_FOR_S    30.0
 #define DURATION_MIN_S   1.0
 
@@ -26,10 +27,12 @@ const char options_help[] =
 	"  pagestay record -o FILE [INTERVAL [COUNT]]  the same events into a recording\n"
 	"  pagestay replay FILE                 the reports of a recording, without root\n"
 	"  pagestay diagnose PID                why its memory grows or stays; what helps\n"
-	"  pagestay xray PID                    its heap: live, held free, pins, what a trim\n"
-	"                                       would return\n"
-	"  pagestay compare A B                 two recordings, or two pids, side by side;\n"
+	"  pagestay xray PID                    its heap: live, held free, what pins it,\n"
+	"                                       what a trim would return\n"
+	"  pagestay compare A B                 two recordings or pids side by side;\n"
 	"                                       FILE:PID or FILE:COMM names one process\n"
+	"  pagestay agent                       a daemon, configured by a file, that feeds\n"
+	"                                       Inner Warden, Prometheus and files\n"
 	"  pagestay doctor                      what kernel and privileges allow here\n"
 	"\n"
 	"Whom to watch (watch, record; default: every server):\n"
@@ -58,6 +61,7 @@ const char options_help[] =
 	"      --ring-bytes N     room for records of processes (default 262144) and of\n"
 	"                         pages (default 4194304)\n"
 	"Others:\n"
+	"      --config FILE, --check-config  of agent; the file is checked, no more\n"
 	"  -v, --verbose          libbpf's messages on stderr\n"
 	"      --version, -h, --help\n"
 	"\n"
@@ -76,6 +80,8 @@ enum {
 	OPTION_XRAY,
 	OPTION_FOR,
 	OPTION_MARKS,
+	OPTION_CONFIG,
+	OPTION_CHECK_CONFIG,
 	OPTION_MAX_PROCESSES,
 	OPTION_MAX_ROUTES,
 	OPTION_MAX_PAGES,
@@ -98,6 +104,8 @@ static const struct option long_options[] = {
 	{"xray", no_argument, NULL, OPTION_XRAY},
 	{"for", required_argument, NULL, OPTION_FOR},
 	{"marks", required_argument, NULL, OPTION_MARKS},
+	{"config", required_argument, NULL, OPTION_CONFIG},
+	{"check-config", no_argument, NULL, OPTION_CHECK_CONFIG},
 	{"max-processes", required_argument, NULL, OPTION_MAX_PROCESSES},
 	{"max-routes", required_argument, NULL, OPTION_MAX_ROUTES},
 	{"max-pages", required_argument, NULL, OPTION_MAX_PAGES},
@@ -119,6 +127,7 @@ static const struct {
 	{"xray", COMMAND_XRAY},
 	{"diagnose", COMMAND_DIAGNOSE},
 	{"compare", COMMAND_COMPARE},
+	{"agent", COMMAND_AGENT},
 	{"doctor", COMMAND_DOCTOR},
 };
 
@@ -276,7 +285,7 @@ static const struct {
 } uses[] = {
 	{'p', OF_LIVE},
 	{'o', OF_OBJECTS | OF(COMMAND_RECORD)},
-	{'v', OF_RUNS | OF(COMMAND_DOCTOR)},
+	{'v', OF_RUNS | OF(COMMAND_DOCTOR) | OF(COMMAND_AGENT)},
 	{OPTION_COMM, OF_LIVE},
 	{OPTION_UNIT, OF_LIVE},
 	{OPTION_CGROUP, OF_LIVE},
@@ -288,6 +297,8 @@ static const struct {
 	{OPTION_XRAY, OF_LIVE},
 	{OPTION_FOR, OF(COMMAND_DIAGNOSE) | OF(COMMAND_COMPARE)},
 	{OPTION_MARKS, OF(COMMAND_COMPARE)},
+	{OPTION_CONFIG, OF(COMMAND_AGENT)},
+	{OPTION_CHECK_CONFIG, OF(COMMAND_AGENT)},
 	{OPTION_MAX_PROCESSES, OF_LIVE},
 	{OPTION_MAX_ROUTES, OF_RUNS},
 	{OPTION_MAX_PAGES, OF_RUNS},
@@ -354,6 +365,12 @@ static int set_option(struct options *options, int option, const char *word, str
 		return set_duration(options, word, diag);
 	case OPTION_MARKS:
 		return set_marks(options, word, diag);
+	case OPTION_CONFIG:
+		options->file = word;
+		return 0;
+	case OPTION_CHECK_CONFIG:
+		options->check_config = true;
+		return 0;
 	case OPTION_DETAIL:
 		return set_detail(options, word, diag);
 	case OPTION_ROUTES:
@@ -400,6 +417,7 @@ static int parse_operands(struct options *options, int count, char **words, stru
 		[COMMAND_DOCTOR] = {0, 0, ""},
 		[COMMAND_XRAY] = {1, 1, "xray needs a pid"},
 		[COMMAND_DIAGNOSE] = {1, 1, "diagnose needs a pid"},
+		[COMMAND_AGENT] = {0, 0, ""},
 		[COMMAND_COMPARE] = {2, 2, "compare needs two recordings, or two pids"},
 	};
 	int most = operands[options->command].most;
@@ -489,6 +507,8 @@ int options_init(struct options *options, int argc, char **argv, struct diag *di
 	}
 	if (!options->detail)
 		options->pages = options->pid_count > 0;
+	if (options->command == COMMAND_AGENT && !options->file)
+		options->file = DEFAULT_CONFIG;
 	error = parse_operands(options, argc - optind, argv + optind, diag);
 	return error ? error : check_combination(options, diag);
 }

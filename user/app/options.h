@@ -32,6 +32,7 @@ enum command {
 	COMMAND_XRAY,
 	COMMAND_DIAGNOSE,
 	COMMAND_COMPARE,
+	COMMAND_AGENT,
 	COMMAND_HELP,
 	COMMAND_VERSION,
 };
@@ -62,7 +63,8 @@ struct options {
 	unsigned max_processes, max_routes, max_pages;
 	unsigned ring_bytes;    /* 0: the defaults */
 	unsigned sample_level;  /* one page in 2^level */
-	const char *file;       /* of record and replay */
+	bool check_config;      /* of agent */
+	const char *file;       /* of record, replay and agent */
 	const char *sides[2];   /* of compare: a pid, FILE, FILE:PID or FILE:COMM */
 	bool marks_by_requests; /* of compare; else by time */
 	double for_s;           /* how long diagnose and compare watch */

@@ -222,8 +222,6 @@ static int live_loop(struct pump *pump, const struct options *options, const sig
 	uint64_t deadline_ns;
 	int result = pump_drain(pump, SOURCE_START, diag);
 
-	if (result >= 0 && pump->hooks.begun)
-		result = pump->hooks.begun(pump->hooks.context, diag);
 	if (result < 0)
 		return result;
 	say_watching(pump, options);
@@ -275,6 +273,8 @@ static int run_live(struct pump *pump, const struct options *options, struct dia
 	error = open_live(pump, options, diag);
 	if (!error && options->command == COMMAND_RECORD)
 		error = create_recording(pump, options->file, diag);
+	if (!error && pump->hooks.opened)
+		error = pump->hooks.opened(pump->hooks.context, diag);
 	return error ? error : live_loop(pump, options, &signals, diag);
 }
 

@@ -33,8 +33,8 @@ int run_reports(const struct options *options, report_fn consume, void *context,
 struct run_hooks {
 	report_fn report;
 	event_fn event; /* sees each event before it is tracked */
-	/* Everything from now on is counted: 0, or -errno, which ends the run. */
-	int (*begun)(void *context, struct diag *diag);
+	/* All probes are attached; no event and no report yet. 0, or -errno, which ends the run. */
+	int (*opened)(void *context, struct diag *diag);
 	void (*idle)(void *context); /* ten times a second */
 	/* SIGHUP: may change the options' interval, x-rays and selection by name. NULL: it ends. */
 	void (*reload)(void *context);

@@ -139,9 +139,6 @@ int heaps_new(const struct procfs *procfs, struct heaps **ret_heaps)
 		return error;
 	}
 	error = xray_new(procfs, &heaps->xray);
-	if (!error)
-		error = -pthread_create(&heaps->thread, NULL, heaps_thread, heaps);
-	heaps->running = !error;
 	if (error) {
 		heaps_free(heaps);
 		return error;
@@ -174,12 +171,22 @@ void heaps_free(struct heaps *heaps)
 	free(heaps);
 }
 
+/* It begins with the first request, and with what privileges are left by then. */
+static int start_thread(struct heaps *heaps)
+{
+	int error = heaps->running ? 0 : -pthread_create(&heaps->thread, NULL, heaps_thread, heaps);
+
+	heaps->running = !error;
+	return error;
+}
+
 int heaps_ask(struct heaps *heaps, const struct ps_proc_key *key, bool walk, uint64_t walk_ns)
 {
-	struct request *request = calloc(1, sizeof(*request));
+	int error = start_thread(heaps);
+	struct request *request = error ? NULL : calloc(1, sizeof(*request));
 
 	if (!request)
-		return -ENOMEM;
+		return error ? error : -ENOMEM;
 	request->result.key = *key;
 	request->walk = walk;
 	request->walk_ns = walk_ns;

@@ -28,7 +28,7 @@ void heaps_free(struct heaps *heaps);
 
 /*
  * Asks for a process's allocators, and for its heap if `walk`, which may take walk_ns at most. 0 or
- * -ENOMEM.
+ * -errno: no memory, or no thread.
  */
 int heaps_ask(struct heaps *heaps, const struct ps_proc_key *key, bool walk, uint64_t walk_ns);
 

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The agent: watches for months, as its configuration file says, and hands each report to its
+ * sinks. A sink that fails says so once and goes on trying; none ends the run. SIGHUP reads the
+ * file again: sinks whose section changed are made anew, and a file with an error changes nothing.
+ */
+#include "agent.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+
+#include "config.h"
+#include "outputs.h"
+#include "privileges.h"
+#include "run.h"
+
+#define NS_PER_S 1000000000ull
+
+struct agent {
+	const char *path; /* of the configuration */
+	struct config config;
+	struct options options; /* of the loop, made of the configuration */
+	struct outputs *outputs;
+	uint64_t watchdog_ns; /* how often the service manager wants to hear; 0: never */
+	uint64_t heard_ns;
+	bool ready; /* told it */
+};
+
+static void say(void *context, const char *text)
+{
+	(void)fprintf(stderr, "pagestay: %s\n", text);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+/*
+ * Configuration to options. What a list holds was checked when it was read.
+ */
+
+static void set_numbers(struct options *options, const struct config *config)
+{
+	options->pid_count = config->watch.pids.count;
+	for (unsigned i = 0; i < options->pid_count; i++)
+		options->pids[i] = strtoul(config->watch.pids.texts[i], NULL, 10);
+	options->port_count = config->watch.ports.count;
+	for (unsigned i = 0; i < options->port_count; i++)
+		options->ports[i] = strtoul(config->watch.ports.texts[i], NULL, 10);
+}
+
+static void set_names(struct options *options, const struct config *config)
+{
+	if (options->by_comm)
+		regfree(&options->comm);
+	options->by_comm = config->watch.comm[0] &&
+			   !regcomp(&options->comm, config->watch.comm, REG_EXTENDED | REG_NOSUB);
+	options->unit_count = config->watch.units.count;
+	for (unsigned i = 0; i < options->unit_count; i++)
+		options->units[i] = config->watch.units.texts[i];
+	options->cgroup_count = config->watch.cgroups.count;
+	for (unsigned i = 0; i < options->cgroup_count; i++)
+		options->cgroups[i] = config->watch.cgroups.texts[i];
+}
+
+/* What may change while the probes are attached. */
+static void set_loop(struct options *options, const struct config *config)
+{
+	options->interval_s = config->watch.interval_s;
+	options->xray = config->watch.xray_s > 0;
+	options->xray_s = config->watch.xray_s;
+	set_names(options, config);
+}
+
+static void set_probes(struct options *options, const struct config *config)
+{
+	options->command = COMMAND_AGENT;
+	options->requests = config->watch.detail != CONFIG_DETAIL_LEDGER;
+	options->pages = config->watch.detail == CONFIG_DETAIL_PAGES;
+	options->routes = config->watch.routes && options->requests;
+	options->top = config->watch.top;
+	options->max_processes = config->watch.max_processes;
+	options->max_routes = config->watch.max_routes;
+	options->max_pages = config->watch.max_pages;
+	options->sample_level = config->watch.sample_level;
+	set_numbers(options, config);
+}
+
+/*
+ * The loop's hooks.
+ */
+
+/* Programs are loaded: what only that needed goes, before any thread is there. */
+static int opened(void *context, struct diag *diag)
+{
+	struct agent *agent = context;
+	int error = privileges_drop(diag);
+
+	return error ? error : outputs_open(agent->outputs, &agent->config, diag);
+}
+
+static int take_report(void *context, const struct report *report)
+{
+	struct agent *agent = context;
+
+	outputs_report(agent->outputs, report);
+	return 0;
+}
+
+static void idle(void *context)
+{
+	struct agent *agent = context;
+	uint64_t now = now_ns();
+
+	if (!agent->ready)
+		(void)sd_notify(0, "READY=1\nSTATUS=watching");
+	agent->ready = true;
+	if (!agent->watchdog_ns || now - agent->heard_ns < agent->watchdog_ns / 4)
+		return;
+	(void)sd_notify(0, "WATCHDOG=1");
+	agent->heard_ns = now;
+}
+
+/* What the probes were made with stays until a restart. */
+static void reload(void *context)
+{
+	struct agent *agent = context;
+	static struct config config;
+	struct diag diag = {};
+
+	(void)sd_notifyf(
+		0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(now_ns() / 1000));
+	if (config_load(agent->path, &config, &diag)) {
+		say(NULL, diag.text);
+		say(NULL, "the configuration stays as it was");
+	} else {
+		outputs_reload(agent->outputs, &agent->config, &config);
+		agent->config = config;
+		set_loop(&agent->options, &agent->config);
+		say(NULL, "the configuration was read again");
+	}
+	(void)sd_notify(0, "READY=1");
+}
+
+static int watch(struct agent *agent, struct diag *diag)
+{
+	const struct run_hooks hooks = {
+		.report = take_report,
+		.opened = opened,
+		.idle = idle,
+		.reload = reload,
+		.context = agent,
+	};
+	uint64_t watchdog_us = 0;
+	int error;
+
+	if (sd_watchdog_enabled(0, &watchdog_us) > 0)
+		agent->watchdog_ns = watchdog_us * 1000;
+	error = outputs_new(say, &agent->outputs);
+	if (error)
+		return error;
+	error = run_hooked(&agent->options, &hooks, diag);
+	(void)sd_notify(0, "STOPPING=1");
+	outputs_free(agent->outputs);
+	return error;
+}
+
+enum exit_code run_agent(const struct options *options)
+{
+	static struct agent agent;
+	struct diag diag = {};
+	int error;
+
+	agent.path = options->file;
+	error = config_load(agent.path, &agent.config, &diag);
+	if (error) {
+		say(NULL, diag.text);
+		return EXIT_USAGE;
+	}
+	if (options->check_config) {
+		(void)printf("%s is sound\n", agent.path);
+		return EXIT_OK;
+	}
+	agent.options.verbose = options->verbose;
+	set_probes(&agent.options, &agent.config);
+	set_loop(&agent.options, &agent.config);
+	error = watch(&agent, &diag);
+	options_deinit(&agent.options);
+	return error ? run_failed(&diag, error) : EXIT_OK;
+}

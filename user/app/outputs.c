@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Makes the agent's sinks of its configuration, hands them reports, and makes them anew when their
+ * section changed. A sink keeps its own troubles: what it says goes to the user, what it counts
+ * into the metrics. Called by the agent.
+ */
+#include "outputs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "pagestay/base/cleanup.h"
+#include "pagestay/sink/listen.h"
+#include "pagestay/sink/prometheus.h"
+#include "pagestay/sink/warden.h"
+
+#define STATE_DIRECTORY "/var/lib/pagestay"
+#define NS_PER_S        1000000000ull
+
+enum output { OUTPUT_WARDEN, OUTPUT_LISTEN, OUTPUT_TEXTFILE, OUTPUTS };
+
+struct outputs {
+	struct sink *sinks[OUTPUTS]; /* NULL: not configured, or it could not be opened */
+	void (*say)(void *context, const char *text);
+};
+
+int outputs_new(void (*say)(void *context, const char *text), struct outputs **ret_outputs)
+{
+	struct outputs *outputs = calloc(1, sizeof(*outputs));
+
+	if (!outputs)
+		return -ENOMEM;
+	outputs->say = say;
+	*ret_outputs = outputs;
+	return 0;
+}
+
+void outputs_free(struct outputs *outputs)
+{
+	if (!outputs)
+		return;
+	for (int i = 0; i < OUTPUTS; i++)
+		(void)sink_close(outputs->sinks[i]); /* it said what was wrong */
+	free(outputs);
+}
+
+static uint64_t wall_ns(void *context)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+/* Of systemd's StateDirectory=, else the usual one where it is there. */
+static const char *state_directory(void)
+{
+	const char *directory = getenv("STATE_DIRECTORY");
+
+	if (directory && directory[0] == '/' && !strchr(directory, ':'))
+		return directory;
+	return access(STATE_DIRECTORY, W_OK) == 0 ? STATE_DIRECTORY : NULL;
+}
+
+static struct prometheus_options metrics(const struct config *config)
+{
+	static const enum prometheus_naming namings[] = {
+		[CONFIG_LABEL_UNIT] = PROMETHEUS_BY_UNIT,
+		[CONFIG_LABEL_CONTAINER] = PROMETHEUS_BY_CONTAINER,
+		[CONFIG_LABEL_COMM] = PROMETHEUS_BY_COMM,
+	};
+
+	return (struct prometheus_options){
+		.naming = namings[config->prometheus.label],
+		.services = config->prometheus.services,
+		.routes = config->prometheus.routes,
+	};
+}
+
+static int open_warden(struct outputs *outputs, const struct config *config, struct sink **ret_sink,
+	struct diag *diag)
+{
+	static const enum warden_generation generations[] = {
+		[CONFIG_WARDEN_AUTO] = WARDEN_AUTO,
+		[CONFIG_WARDEN_JSONL] = WARDEN_JSONL,
+		[CONFIG_WARDEN_SQLITE] = WARDEN_SQLITE,
+	};
+	const struct warden_options options = {
+		.directory = config->warden.directory,
+		.state_directory = state_directory(),
+		.generation = generations[config->warden.format],
+		.queue_records = config->warden.queue,
+		.episodes = {.open_bytes = config->warden.incident_bytes,
+			.confidence = config->warden.incident_confidence},
+		.clock = wall_ns,
+		.say = outputs->say,
+	};
+
+	/* A host without Inner Warden has nobody to write for. */
+	if (config->warden.format == CONFIG_WARDEN_OFF ||
+		(config->warden.format == CONFIG_WARDEN_AUTO &&
+			access(config->warden.directory, F_OK) != 0))
+		return 0;
+	return sink_warden_new(&options, ret_sink, diag);
+}
+
+/*
+ * The token is a secret: nobody else may read its file, and only its owner or root may have
+ * written it.
+ */
+static int read_token(const char *path, char token[LISTEN_TOKEN_BYTES_MAX + 2], struct diag *diag)
+{
+	_cleanup_(cleanup_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	struct stat file;
+	ssize_t length;
+
+	if (fd < 0 || fstat(fd, &file) < 0)
+		return diag_set(
+			diag, -errno, "cannot open the token file %s: %s", path, strerror(errno));
+	if (!S_ISREG(file.st_mode) || file.st_mode & 077 ||
+		(file.st_uid != 0 && file.st_uid != geteuid()))
+		return diag_set(diag, -EACCES,
+			"the token file %s must be a file of root's or ours that is closed to "
+			"others (mode 0600)",
+			path);
+	length = read(fd, token, LISTEN_TOKEN_BYTES_MAX + 1);
+	if (length < 0)
+		return diag_set(diag, -errno, "cannot read %s: %s", path, strerror(errno));
+	token[length] = '\0';
+	token[strcspn(token, "\r\n")] = '\0';
+	return 0;
+}
+
+static int open_listen(struct outputs *outputs, const struct config *config, struct sink **ret_sink,
+	struct diag *diag)
+{
+	char token[LISTEN_TOKEN_BYTES_MAX + 2] = "";
+	struct listen_options options = {
+		.address = config->listen.address,
+		.connections = config->listen.connections,
+		.connections_per_client = config->listen.connections_per_client,
+		.requests_per_minute = config->listen.requests_per_minute,
+		.metrics = metrics(config),
+		.say = outputs->say,
+	};
+	int error = 0;
+
+	if (!config->listen.address[0])
+		return 0;
+	if (config->listen.token_file[0]) {
+		error = read_token(config->listen.token_file, token, diag);
+		options.token = token;
+	}
+	if (!error)
+		error = sink_listen_new(&options, ret_sink, diag);
+	explicit_bzero(token, sizeof(token));
+	return error;
+}
+
+static int open_textfile(struct outputs *outputs, const struct config *config,
+	struct sink **ret_sink, struct diag *diag)
+{
+	const struct textfile_options options = {
+		.path = config->prometheus.textfile,
+		.metrics = metrics(config),
+		.say = outputs->say,
+	};
+
+	return config->prometheus.textfile[0] ? sink_textfile_new(&options, ret_sink, diag) : 0;
+}
+
+/* What a sink is made of: when one of these differs, it is made anew. */
+static bool warden_differs(const struct config *a, const struct config *b)
+{
+	return memcmp(&a->warden, &b->warden, sizeof(a->warden)) != 0;
+}
+
+static bool metrics_differ(const struct config *a, const struct config *b)
+{
+	return memcmp(&a->prometheus, &b->prometheus, sizeof(a->prometheus)) != 0;
+}
+
+static bool listen_differs(const struct config *a, const struct config *b)
+{
+	return memcmp(&a->listen, &b->listen, sizeof(a->listen)) != 0 || metrics_differ(a, b);
+}
+
+static const struct {
+	int (*open)(struct outputs *outputs, const struct config *config, struct sink **ret_sink,
+		struct diag *diag);
+	bool (*differs)(const struct config *a, const struct config *b);
+} kinds[OUTPUTS] = {
+	[OUTPUT_WARDEN] = {open_warden, warden_differs},
+	[OUTPUT_LISTEN] = {open_listen, listen_differs},
+	[OUTPUT_TEXTFILE] = {open_textfile, metrics_differ},
+};
+
+int outputs_open(struct outputs *outputs, const struct config *config, struct diag *diag)
+{
+	int error = 0;
+
+	for (int i = 0; i < OUTPUTS && !error; i++)
+		error = kinds[i].open(outputs, config, &outputs->sinks[i], diag);
+	return error;
+}
+
+/* The old one goes first: two cannot listen on one port. */
+void outputs_reload(struct outputs *outputs, const struct config *old, const struct config *config)
+{
+	for (int i = 0; i < OUTPUTS; i++) {
+		struct diag diag = {};
+
+		if (!kinds[i].differs(old, config))
+			continue;
+		(void)sink_close(outputs->sinks[i]);
+		outputs->sinks[i] = NULL;
+		if (kinds[i].open(outputs, config, &outputs->sinks[i], &diag))
+			outputs->say(NULL, diag.text[0] ? diag.text : "out of memory");
+	}
+}
+
+/* A sink's failure is its own, and told by itself. */
+void outputs_report(struct outputs *outputs, const struct report *report)
+{
+	for (int i = 0; i < OUTPUTS; i++)
+		if (outputs->sinks[i])
+			(void)sink_write(outputs->sinks[i], report);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Where the agent's reports go: each section of its configuration has a sink of its own.
+ */
+#ifndef PAGESTAY_APP_OUTPUTS_H
+#define PAGESTAY_APP_OUTPUTS_H
+
+#include "config.h"
+#include "pagestay/core/report.h"
+
+struct outputs;
+
+/* `say` tells the user something, once. 0 or -ENOMEM. */
+int outputs_new(void (*say)(void *context, const char *text), struct outputs **ret_outputs);
+void outputs_free(struct outputs *outputs); /* flushes and closes; takes NULL */
+
+/* One that cannot be opened at the start ends it: -errno with words. */
+int outputs_open(struct outputs *outputs, const struct config *config, struct diag *diag);
+
+/*
+ * Those whose section changed are closed and opened anew; one that cannot be is said, and is
+ * missing until the next reload.
+ */
+void outputs_reload(struct outputs *outputs, const struct config *old, const struct config *config);
+
+void outputs_report(struct outputs *outputs, const struct report *report);
+
+#endif
