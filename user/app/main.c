@@ -12,14 +12,21 @@
  *     page, place, drop      which pages become resident, for whom, and what gives them back
  *     process, seed          exec and exit; what was there before
  *   user/base                diagnostics, cleanup, safe text, hash tables
- *   user/edge                events and their recording, /proc, which pages are resident; target:
- * the memory of a live process; allocator: which malloc; glibc_heap and jemalloc: its heap from
- * outside; xray: these together user/source              probes (drives the BPF skeleton), live,
- * passes, heaps (a thread that x-rays), replay, synthetic user/core                track: events to
- * a report; retention (pageset, curve, estimate): whose each page is, and for how long; fields: the
- * report's numbers; route; history and verdict: why memory stays, and what helps; compare user/sink
- * text, json: a report to the user; xray, diagnosis, compare likewise user/app                 this
- * file, options, the event loop (run), xray, diagnose, compare, doctor
+ *   user/edge                events and their recording; procfs, maps, residency: what /proc tells
+ *     target, xray           the memory of a live process, and a look into it: allocator (which
+ *                            malloc), glibc_heap and jemalloc (its heap)
+ *     rotate, cursor         files of our own, and how far somebody read them
+ *   user/source              probes (drives the BPF skeleton), live, passes, heaps (a thread that
+ *                            x-rays), replay, synthetic
+ *   user/core                track: events to a report; fields: the report's numbers; route
+ *     retention              whose each page is, and for how long: pageset, curve, estimate
+ *     history, verdict       why memory stays, and what helps
+ *     compare                two processes side by side
+ *     episode, narrative     what is worth telling somebody about; a day in one summary
+ *   user/sink                a report to somebody: text, json, xray, diagnosis, compare;
+ *                            prometheus, listen (HTTP), warden (Inner Warden), files
+ *   user/app                 this file, options, the event loop (run), xray, diagnose, compare,
+ *                            doctor; agent: the daemon, with config, outputs, privileges
  */
 #include <errno.h>
 #include <signal.h>
