@@ -8,6 +8,7 @@
 #include "glibc_heap_state.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -180,6 +181,22 @@ static int lose_arena(struct walk *walk)
 	return -ETIME;
 }
 
+/* Without them, free chunks would count as live. */
+static int lose_lists(struct walk *walk, int why)
+{
+	struct glibc_heap_damage *damage = &walk->damage;
+
+	if (!damage->address) {
+		damage->address = walk->arena;
+		(void)snprintf(damage->text, sizeof(damage->text), "%s",
+			why == -E2BIG
+				? "this arena has more chunks in fastbins than are followed"
+				: "this arena's fastbins change faster than they are followed");
+	}
+	(void)lose_arena(walk);
+	return 0;
+}
+
 /* What its heaps do not say makes an arena a lost segment. */
 static void lose_unknown_arena(struct walk *walk, struct heap *heap, uint64_t system_bytes)
 {
@@ -221,6 +238,8 @@ static int walk_arena(struct walk *walk, struct heap *heap, bool in_time)
 		error = walk_segments(walk);
 	else if (!error || error == -ETIME)
 		error = lose_arena(walk);
+	else if (error == -EAGAIN || error == -E2BIG)
+		error = lose_lists(walk, error);
 	if (error && error != -ETIME)
 		return error;
 	bound_loss(walk, system_bytes);

@@ -15,6 +15,10 @@
 #define TIME_EVERY     1024u  /* links */
 #define FAST_FOLLOWED  16384u /* chunks of fastbins, one by one */
 #define FAST_BYTES_MAX (CHUNK_MIN + 16 * (FASTBINS - 1))
+#define FAST_TRIES     8u
+#define FAST_FRESH     1024u
+/* From their first to the bins: top and last_remainder lie between. */
+#define FAST_HEADS_BEFORE (FASTBINS * 8u + 16)
 
 /* A thread's tcache: counts of two bytes for each bin, then the lists' first entries. */
 struct tcache_layout {
@@ -104,23 +108,33 @@ static int fast_add(struct walk *walk, uint64_t chunk)
 	return 0;
 }
 
+/* The links of a list end with none; one that ends elsewhere was changed while it was followed. */
+static bool is_last(const struct node *node)
+{
+	return !node->link || !unmangled(node->chunk, node->link);
+}
+
+/* -EAGAIN: it was changed. -E2BIG: it is too long to be followed chunk by chunk. */
 static int list_fastbin(struct walk *walk, uint64_t chunk, uint64_t bytes)
 {
 	const struct list list = {.bytes = bytes, .is_exact = true};
 	struct node node = {};
+	bool ended = !chunk;
 
-	if (!chunk || !read_node(&walk->memory, &list, chunk, &node))
-		return 0;
-	while (node.chunk && walk->fast_count < FAST_FOLLOWED) {
+	if (chunk && !read_node(&walk->memory, &list, chunk, &node))
+		return -EAGAIN;
+	while (node.chunk) {
 		int error = walk->fast_count % TIME_EVERY ? 0 : memory_check_time(&walk->memory);
 
 		if (!error)
-			error = fast_add(walk, node.chunk);
+			error = walk->fast_count < FAST_FOLLOWED ? fast_add(walk, node.chunk)
+								 : -E2BIG;
 		if (error)
 			return error;
+		ended = is_last(&node);
 		walk->links_are_plain |= follow(&walk->memory, &list, &node);
 	}
-	return 0;
+	return ended ? 0 : -EAGAIN;
 }
 
 static int by_address(const void *a, const void *b)
@@ -198,55 +212,98 @@ static int collect_links(struct walk *walk)
 	return 0;
 }
 
-/* Each link is followed once, whatever the process made of its lists. */
-static int list_collected(struct walk *walk, unsigned bin, uint64_t chunk)
+static struct fast_link *find_link(struct walk *walk, unsigned bin, uint64_t chunk)
 {
-	while (chunk && walk->fast_count < FAST_MAX) {
-		const struct fast_link key = {.chunk = chunk | bin};
-		struct fast_link *link = walk->link_count
-						 ? bsearch(&key, walk->links, walk->link_count,
-							   sizeof(key), by_chunk)
-						 : NULL;
-		int error;
+	const struct fast_link key = {.chunk = chunk | bin};
 
-		if (!link || link->is_followed)
-			break;
-		link->is_followed = true;
-		error = fast_add(walk, chunk);
+	return walk->link_count
+		       ? bsearch(&key, walk->links, walk->link_count, sizeof(key), by_chunk)
+		       : NULL;
+}
+
+/* What a chunk leads to that was not in its list yet when links were collected. */
+static int read_link(struct walk *walk, unsigned bin, uint64_t chunk, uint64_t *ret_next)
+{
+	const struct list list = {.bytes = CHUNK_MIN + bin * 16ull, .is_exact = true};
+	struct node node;
+
+	if (!read_node(&walk->memory, &list, chunk, &node))
+		return -EAGAIN;
+	*ret_next = walk->links_are_plain ? node.link : unmangled(chunk, node.link);
+	return 0;
+}
+
+/*
+ * Lists grow and shrink at their beginning: so many links there are read, and whatever is new; the
+ * rest was collected. Each of these is followed once, whatever the process made of its lists.
+ */
+static int list_collected(struct walk *walk, unsigned bin, uint64_t chunk, size_t fresh)
+{
+	for (size_t read = 0; chunk;) {
+		struct fast_link *link = read < fresh ? NULL : find_link(walk, bin, chunk);
+		uint64_t next = link ? link->next : 0;
+		int error = 0;
+
+		if (link ? link->is_followed : read++ > FAST_FOLLOWED)
+			return -EAGAIN;
+		if (!link)
+			error = read_link(walk, bin, chunk, &next);
+		if (!error)
+			error = walk->fast_count < FAST_MAX ? fast_add(walk, chunk) : -E2BIG;
 		if (error)
 			return error;
-		chunk = link->next;
+		if (link)
+			link->is_followed = true;
+		chunk = next;
 	}
 	return 0;
 }
 
-static int list_by_links(struct walk *walk, const uint64_t heads[static FASTBINS])
+static int read_heads(struct walk *walk, uint64_t ret_heads[static FASTBINS])
 {
-	int error;
-
+	memory_forget(&walk->memory);
 	walk->fast_count = 0;
-	error = collect_links(walk);
+	for (size_t i = 0; i < walk->link_count; i++)
+		walk->links[i].is_followed = false;
+	return memory_read(&walk->memory, walk->arena + walk->layout.bins - FAST_HEADS_BEFORE,
+		ret_heads, FASTBINS * sizeof(ret_heads[0]));
+}
+
+static int list_once(struct walk *walk, bool collected, unsigned tries)
+{
+	uint64_t heads[FASTBINS];
+	int error = read_heads(walk, heads);
+
 	for (unsigned i = 0; i < FASTBINS && !error; i++)
-		error = list_collected(walk, i, heads[i]);
+		error = collected ? list_collected(walk, i, heads[i], tries * FAST_FRESH)
+				  : list_fastbin(walk, heads[i], CHUNK_MIN + i * 16ull);
+	return error;
+}
+
+/* A list that is changed while it is followed is followed again. */
+static int list_all(struct walk *walk, bool collected)
+{
+	int error = -EAGAIN;
+
+	for (unsigned tries = 0; tries < FAST_TRIES && error == -EAGAIN; tries++)
+		error = list_once(walk, collected, tries);
 	return error;
 }
 
 int list_fastbins(struct walk *walk)
 {
-	const unsigned before = FASTBINS * 8 + 16;
-	uint64_t heads[FASTBINS];
 	int error;
 
 	walk->fast_count = 0;
-	if (walk->layout.bins < before)
+	walk->link_count = 0;
+	if (walk->layout.bins < FAST_HEADS_BEFORE)
 		return 0;
-	memory_forget(&walk->memory);
-	error = memory_read(
-		&walk->memory, walk->arena + walk->layout.bins - before, heads, sizeof(heads));
-	for (unsigned i = 0; i < FASTBINS && !error; i++)
-		error = list_fastbin(walk, heads[i], CHUNK_MIN + i * 16ull);
-	if (!error && walk->fast_count >= FAST_FOLLOWED)
-		error = list_by_links(walk, heads);
+	error = list_all(walk, false);
+	if (error == -E2BIG || error == -EAGAIN) {
+		error = collect_links(walk);
+		if (!error)
+			error = list_all(walk, true);
+	}
 	if (!error && walk->fast_count)
 		qsort(walk->fast, walk->fast_count, sizeof(*walk->fast), by_address);
 	return error;

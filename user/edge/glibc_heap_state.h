@@ -32,7 +32,7 @@
 #define PAGE_BYTES_MAX 65536u
 
 #define FASTBINS      10u
-#define FAST_MAX      (4u << 20) /* chunks in one arena's; more count as in use */
+#define FAST_MAX      (4u << 20) /* chunks in one arena's; with more it is lost */
 #define TCACHES_MAX   65536u     /* more are not followed: what they cache counts as live */
 #define TCACHE_LENGTH 65536u     /* of a list */
 #define ARENAS_MAX    16384u
