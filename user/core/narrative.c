@@ -94,14 +94,13 @@ static uint64_t growth(const struct narrative_service *service)
 		       : 0;
 }
 
-static bool matters_more(
-	const struct narrative_service *service, const struct narrative_service *other)
+static bool matters_more(const struct narrative_service *a, const struct narrative_service *b)
 {
-	if (service->kept_bytes != other->kept_bytes)
-		return service->kept_bytes > other->kept_bytes;
-	if (growth(service) != growth(other))
-		return growth(service) > growth(other);
-	return service->peak_rss_bytes > other->peak_rss_bytes;
+	if (a->kept_bytes != b->kept_bytes)
+		return a->kept_bytes > b->kept_bytes;
+	if (growth(a) != growth(b))
+		return growth(a) > growth(b);
+	return a->peak_rss_bytes > b->peak_rss_bytes;
 }
 
 /* A place for a service that is new: a free one, or that of one which matters less. */
@@ -245,18 +244,20 @@ size_t narrative_top(
 
 	for (size_t i = 0; i < NARRATIVE_SERVICES; i++) {
 		const struct narrative_service *service = &narrative->services[i];
-		size_t at = count;
 
 		if (!service->subject[0])
 			continue;
-		while (at && matters_more(service, ret_top[at - 1]))
-			at--;
-		if (at == NARRATIVE_TOP)
-			continue;
+		/* Each takes the place of the first that matters less, and that one moves on. */
+		for (size_t at = 0; at < count; at++) {
+			const struct narrative_service *other = ret_top[at];
+
+			if (!matters_more(service, other))
+				continue;
+			ret_top[at] = service;
+			service = other;
+		}
 		if (count < NARRATIVE_TOP)
-			count++;
-		memmove(&ret_top[at + 1], &ret_top[at], (count - 1 - at) * sizeof(*ret_top));
-		ret_top[at] = service;
+			ret_top[count++] = service;
 	}
 	return count;
 }

@@ -91,16 +91,18 @@ static int tell_happening(void *context, const struct happening *happening)
 		warden_record_of(&warden->origin, warden->sequence + 1, warden->report, happening));
 }
 
+/* 20260102, of 2026-01-02. */
 static unsigned local_day(const struct sink_warden *warden)
 {
 	const struct warden_place place = {.clock = warden->clock, .context = warden->context};
 	char date[WARDEN_DATE_BYTES];
-	unsigned year, month, day;
+	unsigned day = 0;
 
 	warden_local_date(&place, date);
-	if (sscanf(date, "%u-%u-%u", &year, &month, &day) != 3)
-		return 0;
-	return year * 10000 + month * 100 + day;
+	for (const char *at = date; *at; at++)
+		if (*at >= '0' && *at <= '9')
+			day = day * 10 + (unsigned)(*at - '0');
+	return day;
 }
 
 static char *memory_text(struct sink_warden *warden)

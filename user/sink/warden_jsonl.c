@@ -24,7 +24,7 @@
 #define FILE_MODE   0660
 #define CHUNK_BYTES 65536
 /* A write in progress is seen growing; what stays as it is for so long was left by someone. */
-#define SETTLE_NS    10000000
+#define SETTLE_NS    10000000l
 #define SETTLE_TRIES 5
 /* So much of a line tells that it is ours: others' have a time or a host there. */
 #define TELLING_BYTES 12
@@ -362,18 +362,19 @@ struct warden_backend *warden_jsonl_new(const struct warden_place *place)
  */
 
 struct tail {
+	char chunk[CHUNK_BYTES];
 	char line[WARDEN_LINE_BYTES + 1];
 	size_t used; /* of the line so far; more than there is room for: it is too long */
 	off_t line_from;
 };
 
-static void take_chunk(struct tail *tail, const char *chunk, size_t length, off_t at,
-	warden_line_fn each, void *context)
+static void take_chunk(
+	struct tail *tail, size_t length, off_t at, warden_line_fn each, void *context)
 {
 	for (size_t i = 0; i < length; i++) {
-		if (chunk[i] != '\n') {
+		if (tail->chunk[i] != '\n') {
 			if (tail->used < sizeof(tail->line))
-				tail->line[tail->used++] = chunk[i];
+				tail->line[tail->used++] = tail->chunk[i];
 			continue;
 		}
 		if (tail->used < sizeof(tail->line))
@@ -401,21 +402,20 @@ static int cut_ours(int fd, const struct tail *tail, off_t end, const char *begi
 static int read_tail(int fd, off_t from, const char *begin, warden_line_fn each, void *context)
 {
 	_cleanup_(cleanup_free) struct tail *tail = malloc(sizeof(*tail));
-	_cleanup_(cleanup_free) char *chunk = malloc(CHUNK_BYTES);
 	off_t at = from;
 
-	if (!tail || !chunk)
+	if (!tail)
 		return -ENOMEM;
 	tail->used = 0;
 	tail->line_from = from;
 	while (at - from < (off_t)WARDEN_TAIL_BYTES) {
-		ssize_t got = pread(fd, chunk, CHUNK_BYTES, at);
+		ssize_t got = pread(fd, tail->chunk, sizeof(tail->chunk), at);
 
 		if (got < 0)
 			return -errno;
 		if (!got)
 			return cut_ours(fd, tail, at, begin);
-		take_chunk(tail, chunk, (size_t)got, at, each, context);
+		take_chunk(tail, (size_t)got, at, each, context);
 		at += got;
 	}
 	return 0;

@@ -17,6 +17,8 @@
 
 #define MIB           (1024ull * 1024)
 #define NS_PER_S      1000000000ull
+#define TWO_HOURS_S   7200
+#define TWO_DAYS_S    172800
 #define TEXT_BYTES    640
 #define ROUTES        8
 #define HOST_BYTES    255
@@ -120,9 +122,9 @@ static const char *duration(uint64_t ns, char out[32])
 
 	if (s < 120)
 		(void)snprintf(out, 32, "%u s", (unsigned)s);
-	else if (s < 120 * 60)
+	else if (s < TWO_HOURS_S)
 		(void)snprintf(out, 32, "%u min", (unsigned)(s / 60));
-	else if (s < 48 * 3600)
+	else if (s < TWO_DAYS_S)
 		(void)snprintf(out, 32, "%u h", (unsigned)(s / 3600));
 	else
 		(void)snprintf(out, 32, "%u days", (unsigned)(s / 86400));

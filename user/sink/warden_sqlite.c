@@ -192,7 +192,7 @@ static int read_ends(struct warden_sqlite *sqlite, struct warden_position *posit
 {
 	for (int i = 0; i < 2; i++) {
 		struct warden_mark mark = {.is_incident = i};
-		int64_t end;
+		int64_t end = 0;
 		int code = read_number(sqlite, i ? READ_INCIDENTS_END : READ_EVENTS_END, &end);
 
 		if (code != SQLITE_OK)

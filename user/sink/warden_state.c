@@ -384,9 +384,7 @@ static json_t *read_file(int directory, int *ret_error)
 {
 	_cleanup_(cleanup_close) int fd =
 		openat(directory, STATE_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	_cleanup_(cleanup_free) char *bytes = NULL;
-	struct stat status;
-	size_t used = 0;
+	struct stat status = {0};
 	json_t *root;
 
 	*ret_error = fd < 0 || fstat(fd, &status) ? -errno : 0;
@@ -395,18 +393,7 @@ static json_t *read_file(int directory, int *ret_error)
 	*ret_error = -EINVAL;
 	if (!S_ISREG(status.st_mode) || status.st_size > (off_t)STATE_MOST)
 		return NULL;
-	bytes = malloc((size_t)status.st_size + 1);
-	*ret_error = -ENOMEM;
-	if (!bytes)
-		return NULL;
-	while (used < (size_t)status.st_size) {
-		ssize_t got = read(fd, bytes + used, (size_t)status.st_size - used);
-
-		if (got <= 0)
-			break;
-		used += (size_t)got;
-	}
-	root = json_loadb(bytes, used, JSON_REJECT_DUPLICATES, NULL);
+	root = json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL);
 	*ret_error = root ? 0 : -EINVAL;
 	return root;
 }
@@ -503,32 +490,35 @@ int warden_state_collect(
 	return 0;
 }
 
+struct found {
+	json_int_t number;
+	const json_t *record;
+};
+
 static int by_number(const void *a, const void *b)
 {
-	json_int_t first = number_of(facts_of_record(*(json_t *const *)a));
-	json_int_t second = number_of(facts_of_record(*(json_t *const *)b));
+	const struct found *first = a, *second = b;
 
-	return (first > second) - (first < second);
+	return (first->number > second->number) - (first->number < second->number);
 }
 
 int warden_state_absorb(const struct warden_memory *memory, const json_t *found, uint64_t *sequence)
 {
 	size_t count = json_array_size(found);
-	_cleanup_(cleanup_free) json_t **records = calloc(count + 1, sizeof(*records));
+	_cleanup_(cleanup_free) struct found *records = calloc(count + 1, sizeof(*records));
 
 	if (!records)
 		return -ENOMEM;
-	for (size_t i = 0; i < count; i++)
-		records[i] = json_array_get(found, i);
+	for (size_t i = 0; i < count; i++) {
+		records[i].record = json_array_get(found, i);
+		records[i].number = number_of(facts_of_record(records[i].record));
+	}
 	qsort(records, count, sizeof(*records), by_number);
 	for (size_t i = 0; i < count; i++) {
-		const json_t *facts = facts_of_record(records[i]);
-		json_int_t number = number_of(facts);
-
-		if (number > (json_int_t)*sequence) {
-			absorb(memory, records[i], facts);
-			*sequence = (uint64_t)number;
-		}
+		if (records[i].number <= (json_int_t)*sequence)
+			continue;
+		absorb(memory, records[i].record, facts_of_record(records[i].record));
+		*sequence = (uint64_t)records[i].number;
 	}
 	return 0;
 }

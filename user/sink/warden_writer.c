@@ -187,7 +187,7 @@ bool warden_writer_said(struct warden_writer *writer, char *out, size_t out_byte
 	has_said = writer->said_count > 0;
 	if (has_said) {
 		(void)snprintf(out, out_bytes, "%s", writer->said[0]);
-		memmove(writer->said[0], writer->said[1], (SAID_LINES - 1) * SAID_BYTES);
+		memmove(writer->said[0], writer->said[1], sizeof(writer->said) - SAID_BYTES);
 		writer->said_count--;
 	}
 	(void)pthread_mutex_unlock(&writer->lock);
