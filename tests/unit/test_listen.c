@@ -576,6 +576,7 @@ static void idle_connections_make_way(void **unused)
 
 		(void)snprintf(from, sizeof(from), "127.0.%u.%u", 1 + i / 200, 1 + i % 200);
 		fds[i] = connect_from(from);
+		put(fds[i], "G", 1);
 	}
 	assert_code(GET("/metrics", ""), 200);
 	for (unsigned i = 0; i < 600; i++)
@@ -588,8 +589,10 @@ static void idle_connections_of_a_client_make_way(void **unused)
 	int fds[10];
 
 	open_with((struct listen_options){.connections_per_client = 4});
-	for (int i = 0; i < 10; i++)
+	for (int i = 0; i < 10; i++) {
 		fds[i] = connect_from("127.0.0.1");
+		put(fds[i], "G", 1);
+	}
 	assert_code(GET("/metrics", ""), 200);
 	for (int i = 0; i < 6; i++)
 		assert_true(has_ended(fds[i]));

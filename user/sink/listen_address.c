@@ -10,6 +10,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -19,6 +20,13 @@
 /* What the kernel holds of a connection: of answers that are not fetched, and of floods. */
 #define SEND_BYTES    (256 * 1024)
 #define RECEIVE_BYTES (16 * 1024)
+
+/*
+ * A connection is not accepted before its first bytes are there, or after so long: until then it
+ * costs the kernel a little, and us nothing. A request that comes in one piece is read when its
+ * connection is accepted, so no flood of idle connections can come between the two.
+ */
+#define DEFER_S (LISTEN_REQUEST_MS / 1000)
 
 static int bad_address(const char *text, struct diag *diag)
 {
@@ -134,7 +142,8 @@ static int clear_path(const struct listen_address *address, struct diag *diag)
 
 static int bind_socket(int fd, struct listen_address *address)
 {
-	static const int one = 1, send_bytes = SEND_BYTES, receive_bytes = RECEIVE_BYTES;
+	static const int one = 1, send_bytes = SEND_BYTES, receive_bytes = RECEIVE_BYTES,
+			 defer_s = DEFER_S;
 
 	/* Accepted sockets have them from this one. */
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_bytes, sizeof(send_bytes));
@@ -145,6 +154,7 @@ static int bind_socket(int fd, struct listen_address *address)
 		(void)fchmod(fd, SOCKET_MODE);
 	} else {
 		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &defer_s, sizeof(defer_s));
 		if (address->address.any.sa_family == AF_INET6 &&
 			setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) != 0)
 			return -errno;

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define POOL_BYTES       ((size_t)12 * 1024) /* of a connection: head, and response's head */
-#define ACCEPTS_AT_ONCE  64
+#define ACCEPTS_AT_ONCE  16
 #define SWEEP_MS         100
 #define PAUSE_NS         (200 * NS_PER_MS)
 #define WRITING_AT_LEAST (1000 * NS_PER_MS) /* before an answer under way may be cut */
@@ -46,7 +46,10 @@ static void end_connection(
 	(void)shutdown(connection->fd, SHUT_RDWR);
 }
 
-/* Waiting connections before writing ones, then who has been there longest. NULL: nobody. */
+/*
+ * Waiting connections before writing ones, then who has been there longest; none whose request may
+ * be there and was not looked at yet. NULL: nobody.
+ */
 static struct connection *least_of(
 	const struct listener *listener, const struct client *client, uint64_t now_ns)
 {
@@ -56,6 +59,7 @@ static struct connection *least_of(
 		struct connection *connection = &listener->connections[i];
 
 		if (connection->fd < 0 || connection->is_ending ||
+			connection->turn == listener->turns ||
 			(client && connection->client != client))
 			continue;
 		if (connection->is_writing &&
@@ -77,17 +81,14 @@ static struct connection *unused_connection(const struct listener *listener)
 	return NULL;
 }
 
-static bool make_room_of_client(
-	struct listener *listener, const struct client *client, uint64_t now_ns)
+/* Down to so many; but those that came just now are left until they were looked at. */
+static void limit_client(
+	struct listener *listener, const struct client *client, unsigned limit, uint64_t now_ns)
 {
 	struct connection *least;
 
-	if (client->connections < listener->per_client_max)
-		return true;
-	least = least_of(listener, client, now_ns);
-	if (least)
+	while (client->connections > limit && (least = least_of(listener, client, now_ns)))
 		end_connection(listener, least, REFUSAL_CLIENT);
-	return least != NULL;
 }
 
 /* Takes the descriptor. */
@@ -103,20 +104,19 @@ static void admit(struct listener *listener, int fd, const union any_address *ad
 	client = clients_find(&listener->clients, key, now_ns);
 	if (client)
 		answer = client_charge(&listener->clients, client, now_ns);
-	if (answer == CLIENT_DROP || !connection ||
-		!make_room_of_client(listener, client, now_ns)) {
-		atomic_fetch_add(
-			&listener->refusals[answer == CLIENT_DROP ? REFUSAL_RATE : REFUSAL_CLIENT],
-			1);
+	if (answer == CLIENT_DROP || !connection) {
+		atomic_fetch_add(&listener->refusals[REFUSAL_RATE], 1);
 		forget_at_close(fd);
 		(void)close(fd);
 		return;
 	}
+	limit_client(listener, client, listener->per_client_max - 1, now_ns);
 	*connection = (struct connection){
 		.fd = fd,
 		.client = client,
 		.since_ns = now_ns,
 		.deadline_ns = now_ns + listener->request_ns,
+		.turn = listener->turns,
 		.is_limited = answer == CLIENT_REFUSE,
 		.is_paid = true,
 	};
@@ -162,7 +162,7 @@ static bool accept_one(struct listener *listener, uint64_t now_ns)
 	return errno != EAGAIN && errno != EWOULDBLOCK;
 }
 
-/* What takes too long, or holds a report that is too old. */
+/* Who takes too long, holds a report that is too old, or came with too many at once. */
 static void sweep(struct listener *listener, uint64_t now_ns)
 {
 	uint64_t newest;
@@ -179,6 +179,9 @@ static void sweep(struct listener *listener, uint64_t now_ns)
 			(connection->generation &&
 				newest > connection->generation + SNAPSHOTS_BEHIND))
 			end_connection(listener, connection, REFUSAL_TIMEOUT);
+		else
+			limit_client(
+				listener, connection->client, listener->per_client_max, now_ns);
 	}
 }
 
@@ -289,6 +292,7 @@ static void serve(struct listener *listener, int mhd_fd)
 			swept_ns = now_ns;
 		}
 		(void)MHD_run(listener->daemon);
+		listener->turns++;
 	}
 }
 

@@ -148,6 +148,7 @@ struct connection {
 	int fd; /* libmicrohttpd's; -1: unused */
 	struct client *client;
 	uint64_t since_ns, deadline_ns;
+	uint64_t turn;       /* of the listener when it came */
 	uint64_t generation; /* of the snapshot that it is sent; 0: none */
 	size_t target_bytes;
 	bool is_limited; /* its request is one too many */
@@ -174,6 +175,7 @@ struct listener {
 	struct connection *connections;
 	unsigned connection_count;
 	struct connection *arriving; /* handed to libmicrohttpd right now */
+	uint64_t turns;              /* how often libmicrohttpd has read what there was to read */
 	uint64_t paused_until_ns;    /* no descriptors: nothing is accepted */
 	/* Shared. */
 	_Atomic uint64_t answers[ANSWER_CODES], scrapes, refusals[REFUSALS], accepted;
