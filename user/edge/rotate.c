@@ -491,16 +491,14 @@ int rotate_append(struct rotate *rotate, const char *bytes, size_t length, bool 
 {
 	int error = -EAGAIN;
 
-	if (!rotate->counters.paused || !rotate->has_tried) {
-		rotate->has_tried = true;
+	if (!rotate->counters.paused || rotate->attempt != ROTATE_FAILED) {
 		look_at_clock(rotate);
 		error = ready(rotate, length, begins);
 		if (!error)
 			error = put(rotate, bytes, length);
-		if (!error) {
-			go_on(rotate);
+		rotate->attempt = error ? ROTATE_FAILED : ROTATE_WORKED;
+		if (!error)
 			return 0;
-		}
 		/* That one is known already, and said. */
 		if (error != -ESTALE)
 			pause_for(rotate, error);
@@ -518,13 +516,20 @@ bool rotate_is_due(struct rotate *rotate)
 	return rotate->fd < 0 || (most && rotate->good_bytes >= most) || is_day_over(rotate);
 }
 
+bool rotate_is_open(const struct rotate *rotate)
+{
+	return rotate->fd >= 0;
+}
+
 void rotate_sync(struct rotate *rotate)
 {
 	int error = sync_file(rotate);
 
 	if (error)
 		put_back(rotate);
-	rotate->has_tried = false;
+	else if (rotate->attempt == ROTATE_WORKED)
+		go_on(rotate);
+	rotate->attempt = ROTATE_UNTRIED;
 	look_at_clock(rotate);
 	if (rotate->looked_ns && rotate->wall_ns - rotate->looked_ns < LOOK_NS)
 		return;

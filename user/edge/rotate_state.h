@@ -44,24 +44,26 @@ struct rotate_list {
 
 struct rotate_gzip;
 
+enum rotate_attempt { ROTATE_UNTRIED, ROTATE_FAILED, ROTATE_WORKED };
+
 struct rotate {
 	struct rotate_options options;
 	char directory[PATH_MAX];
-	int directory_fd, lock_fd; /* -1: not open */
-	int fd;                    /* what is appended to; -1: none */
-	struct rotate_name name;   /* of `fd`, or of the last one */
-	uint64_t good_bytes;       /* what of the file is whole appends */
-	uint64_t synced_bytes;     /* what of it is known to be on the disk */
-	uint64_t unsynced;         /* appends between the two */
-	bool is_entry_unsynced;    /* the file's name may not be on the disk yet */
-	bool has_tried;            /* since the last sync, to end the pause */
-	uint64_t dropped_before;   /* the pause */
-	uint64_t wall_ns;          /* as last seen, without small steps back */
-	uint64_t steady_ns;        /* since when the clock did not jump */
-	uint64_t looked_ns;        /* when the directory was last looked through; 0: look now */
-	bool is_full;              /* today's files alone are as much as may be kept */
-	bool may_compress;         /* something ended since nothing was found to compress */
-	struct rotate_gzip *gzip;  /* under way */
+	int directory_fd, lock_fd;   /* -1: not open */
+	int fd;                      /* what is appended to; -1: none */
+	struct rotate_name name;     /* of `fd`, or of the last one */
+	uint64_t good_bytes;         /* what of the file is whole appends */
+	uint64_t synced_bytes;       /* what of it is known to be on the disk */
+	uint64_t unsynced;           /* appends between the two */
+	bool is_entry_unsynced;      /* the file's name may not be on the disk yet */
+	enum rotate_attempt attempt; /* of this interval */
+	uint64_t dropped_before;     /* the pause */
+	uint64_t wall_ns;            /* as last seen, without small steps back */
+	uint64_t steady_ns;          /* since when the clock did not jump */
+	uint64_t looked_ns;          /* when the directory was last looked through; 0: look now */
+	bool is_full;                /* today's files alone are as much as may be kept */
+	bool may_compress;           /* something ended since nothing was found to compress */
+	struct rotate_gzip *gzip;    /* under way */
 	struct rotate_counters counters;
 };
 

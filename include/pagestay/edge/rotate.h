@@ -80,6 +80,9 @@ int rotate_append(struct rotate *rotate, const char *bytes, size_t length, bool 
  */
 bool rotate_is_due(struct rotate *rotate);
 
+/* A file is open. */
+bool rotate_is_open(const struct rotate *rotate);
+
 /* The end of an interval: what was appended goes to the disk, what has had its time is removed. */
 void rotate_sync(struct rotate *rotate);
 

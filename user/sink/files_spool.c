@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Owns a queue of bytes, the thread that empties it, and the rotating files, which are the thread's
+ * alone. The lock holds everything else and is never held over a call that may wait for the disk.
+ * The queue's bytes count until they are written, so that they are all that is held in memory. A
+ * thread that hangs when it is closed frees everything itself once the disk lets go, and calls
+ * nobody back meanwhile. Called by files.c and files_recorder.c.
+ */
+#include "files_spool.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define CLOSE_LIMIT_MS 700
+#define WORDS          8 /* that wait to be passed on; more are not kept */
+#define WORD_BYTES     512
+#define NS_PER_S       1000000000ull
+
+struct item {
+	struct item *next;
+	char *bytes;
+	size_t length;
+	bool begins;
+};
+
+struct spool {
+	struct files_options options;
+	enum rotate_kind kind;
+	struct rotate *rotate; /* the thread's */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct item *first, **end;
+	size_t queue_bytes;         /* of what is not written yet */
+	uint64_t queued, taken;     /* items */
+	uint64_t dropped;           /* before they came to the files */
+	struct rotate_counters now; /* of the files */
+	bool is_due, is_open;       /* a new file; a file */
+	char words[WORDS][WORD_BYTES];
+	unsigned word_count;
+	bool is_closing;
+	bool has_ended;    /* the thread is about to return */
+	bool is_abandoned; /* the thread frees this */
+};
+
+static void item_free(struct item *item)
+{
+	free(item->bytes);
+	free(item);
+}
+
+static void spool_free(struct spool *spool)
+{
+	while (spool->first) {
+		struct item *item = spool->first;
+
+		spool->first = item->next;
+		item_free(item);
+	}
+	rotate_free(spool->rotate);
+	(void)pthread_cond_destroy(&spool->changed);
+	(void)pthread_mutex_destroy(&spool->lock);
+	free(spool);
+}
+
+/*
+ * The thread.
+ */
+
+static uint64_t real_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+/* Under the lock, so that nobody is called after he was told that we are closed. */
+static uint64_t wall_ns(void *context)
+{
+	struct spool *spool = context;
+	uint64_t now_ns;
+
+	(void)pthread_mutex_lock(&spool->lock);
+	now_ns = spool->options.wall_ns && !spool->is_abandoned
+			 ? spool->options.wall_ns(spool->options.context)
+			 : real_ns();
+	(void)pthread_mutex_unlock(&spool->lock);
+	return now_ns;
+}
+
+static void keep_words(void *context, const char *text)
+{
+	struct spool *spool = context;
+
+	(void)pthread_mutex_lock(&spool->lock);
+	if (spool->word_count < WORDS)
+		(void)snprintf(spool->words[spool->word_count++], WORD_BYTES, "%s", text);
+	(void)pthread_mutex_unlock(&spool->lock);
+}
+
+/* Called with the lock held. */
+static struct item *take_all(struct spool *spool)
+{
+	struct item *items = spool->first;
+
+	spool->first = NULL;
+	spool->end = &spool->first;
+	return items;
+}
+
+static void write_items(struct spool *spool, struct item *items)
+{
+	while (items) {
+		struct item *item = items;
+
+		items = item->next;
+		(void)rotate_append(spool->rotate, item->bytes, item->length, item->begins);
+		(void)pthread_mutex_lock(&spool->lock);
+		spool->queue_bytes -= item->length;
+		(void)pthread_mutex_unlock(&spool->lock);
+		item_free(item);
+	}
+	rotate_sync(spool->rotate);
+}
+
+static uint64_t count(const struct item *items)
+{
+	uint64_t number = 0;
+
+	for (; items; items = items->next)
+		number++;
+	return number;
+}
+
+/* One look at the queue: writes what is there, or compresses a little. False: nothing to do. */
+static bool go_round(struct spool *spool, bool has_work)
+{
+	struct item *items = take_all(spool);
+	uint64_t number = count(items);
+	bool is_due, is_open;
+
+	if (!items && !has_work)
+		return false;
+	(void)pthread_mutex_unlock(&spool->lock);
+	if (items) {
+		write_items(spool, items);
+		has_work = true;
+	} else {
+		has_work = rotate_work(spool->rotate);
+	}
+	is_due = rotate_is_due(spool->rotate);
+	is_open = rotate_is_open(spool->rotate);
+	(void)pthread_mutex_lock(&spool->lock);
+	spool->taken += number;
+	spool->now = *rotate_counters(spool->rotate);
+	spool->is_due = is_due;
+	spool->is_open = is_open;
+	return has_work;
+}
+
+static void *spool_thread(void *argument)
+{
+	struct spool *spool = argument;
+	bool has_work = true, is_abandoned;
+
+	(void)pthread_mutex_lock(&spool->lock);
+	while (spool->first || !spool->is_closing) {
+		has_work = go_round(spool, has_work);
+		while (!has_work && !spool->first && !spool->is_closing)
+			(void)pthread_cond_wait(&spool->changed, &spool->lock);
+	}
+	spool->has_ended = true;
+	is_abandoned = spool->is_abandoned;
+	(void)pthread_cond_broadcast(&spool->changed);
+	(void)pthread_mutex_unlock(&spool->lock);
+	if (is_abandoned)
+		spool_free(spool);
+	return NULL;
+}
+
+static int start_thread(struct spool *spool)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	sigset_t all, before;
+	int error;
+
+	/* Signals are the loop's. */
+	(void)sigfillset(&all);
+	(void)pthread_attr_init(&attributes);
+	(void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = -pthread_create(&thread, &attributes, spool_thread, spool);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	(void)pthread_attr_destroy(&attributes);
+	return error;
+}
+
+/*
+ * The caller's side.
+ */
+
+static void init_sync(struct spool *spool)
+{
+	pthread_condattr_t attributes;
+
+	(void)pthread_mutex_init(&spool->lock, NULL);
+	(void)pthread_condattr_init(&attributes);
+	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&spool->changed, &attributes);
+	(void)pthread_condattr_destroy(&attributes);
+}
+
+int spool_new(const struct files_options *options, enum rotate_kind kind, struct spool **ret_spool,
+	struct diag *diag)
+{
+	struct spool *spool = calloc(1, sizeof(*spool));
+	const struct rotate_options rotate = {
+		.directory = options->directory,
+		.kind = kind,
+		.rotate_bytes = options->rotate_bytes,
+		.keep_bytes = options->keep_bytes,
+		.keep_days = options->keep_days,
+		.wall_ns = wall_ns,
+		.say = keep_words,
+		.context = spool,
+	};
+	int error;
+
+	if (!spool)
+		return diag_set(diag, -ENOMEM, "out of memory");
+	spool->options = *options;
+	if (!spool->options.queue_bytes)
+		spool->options.queue_bytes = FILES_QUEUE_BYTES;
+	spool->kind = kind;
+	spool->end = &spool->first;
+	init_sync(spool);
+	error = rotate_new(&rotate, &spool->rotate, diag);
+	if (!error) {
+		spool->now = *rotate_counters(spool->rotate);
+		error = start_thread(spool);
+		if (error)
+			(void)diag_set(diag, error, "a thread for files: %s", strerror(-error));
+	}
+	if (error) {
+		spool_free(spool);
+		return error;
+	}
+	*ret_spool = spool;
+	return 0;
+}
+
+static bool queue_add(struct spool *spool, struct item *item)
+{
+	if (item->length > spool->options.queue_bytes - spool->queue_bytes)
+		return false;
+	*spool->end = item;
+	spool->end = &item->next;
+	spool->queue_bytes += item->length;
+	spool->queued++;
+	(void)pthread_cond_broadcast(&spool->changed);
+	return true;
+}
+
+int spool_put(struct spool *spool, char *bytes, size_t length, bool begins)
+{
+	struct item *item = calloc(1, sizeof(*item));
+	bool is_queued;
+
+	if (!item) {
+		free(bytes);
+		spool_drop(spool);
+		return -ENOBUFS;
+	}
+	*item = (struct item){.bytes = bytes, .length = length, .begins = begins};
+	(void)pthread_mutex_lock(&spool->lock);
+	is_queued = queue_add(spool, item);
+	spool->dropped += !is_queued;
+	(void)pthread_mutex_unlock(&spool->lock);
+	if (!is_queued)
+		item_free(item);
+	return is_queued ? 0 : -ENOBUFS;
+}
+
+void spool_drop(struct spool *spool)
+{
+	(void)pthread_mutex_lock(&spool->lock);
+	spool->dropped++;
+	(void)pthread_mutex_unlock(&spool->lock);
+}
+
+bool spool_is_due(struct spool *spool)
+{
+	bool is_due;
+
+	(void)pthread_mutex_lock(&spool->lock);
+	is_due = spool->is_due && spool->taken == spool->queued;
+	(void)pthread_mutex_unlock(&spool->lock);
+	return is_due;
+}
+
+bool spool_is_broken(struct spool *spool)
+{
+	bool is_broken;
+
+	(void)pthread_mutex_lock(&spool->lock);
+	is_broken = !spool->is_open && spool->taken == spool->queued;
+	(void)pthread_mutex_unlock(&spool->lock);
+	return is_broken;
+}
+
+void spool_say(struct spool *spool)
+{
+	char words[WORDS][WORD_BYTES];
+	unsigned number;
+
+	(void)pthread_mutex_lock(&spool->lock);
+	number = spool->word_count;
+	memcpy(words, spool->words, number * sizeof(words[0]));
+	spool->word_count = 0;
+	(void)pthread_mutex_unlock(&spool->lock);
+	for (unsigned i = 0; i < number && spool->options.say; i++)
+		spool->options.say(spool->options.context, words[i]);
+}
+
+void spool_counters(struct spool *spool, struct files_counters *ret_counters)
+{
+	(void)pthread_mutex_lock(&spool->lock);
+	*ret_counters = (struct files_counters){
+		.queued = spool->queued,
+		.synced = spool->now.synced,
+		.dropped = spool->dropped + spool->now.dropped,
+		.bytes_written = spool->now.bytes_written,
+		.files_begun = spool->now.files_begun,
+		.files_compressed = spool->now.files_compressed,
+		.files_expired = spool->now.files_expired,
+		.files = spool->now.files,
+		.bytes_kept = spool->now.bytes_kept,
+		.compressing_bytes = spool->now.compressing_bytes,
+		.paused = spool->now.paused,
+	};
+	(void)pthread_mutex_unlock(&spool->lock);
+}
+
+/* True if the thread has ended; then everything is the caller's. */
+static bool wait_for_end(struct spool *spool)
+{
+	struct timespec until;
+	bool has_ended;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += CLOSE_LIMIT_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / (long)NS_PER_S;
+	until.tv_nsec %= (long)NS_PER_S;
+	(void)pthread_mutex_lock(&spool->lock);
+	spool->is_closing = true;
+	(void)pthread_cond_broadcast(&spool->changed);
+	while (!spool->has_ended &&
+		pthread_cond_timedwait(&spool->changed, &spool->lock, &until) != ETIMEDOUT)
+		;
+	has_ended = spool->has_ended;
+	spool->is_abandoned = !has_ended;
+	(void)pthread_mutex_unlock(&spool->lock);
+	return has_ended;
+}
+
+int spool_close(struct spool *spool)
+{
+	if (!spool)
+		return 0;
+	if (!wait_for_end(spool))
+		return -ETIMEDOUT;
+	spool_say(spool);
+	spool_free(spool);
+	return 0;
+}

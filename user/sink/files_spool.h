@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The queue and the thread between those who make bytes and the files that they go to. Only files.c
+ * and files_recorder.c include this.
+ */
+#ifndef PAGESTAY_SINK_FILES_SPOOL_H
+#define PAGESTAY_SINK_FILES_SPOOL_H
+
+#include "pagestay/edge/rotate.h"
+#include "pagestay/sink/files.h"
+
+struct spool;
+
+int spool_new(const struct files_options *options, enum rotate_kind kind, struct spool **ret_spool,
+	struct diag *diag);
+
+/* Takes the bytes, which malloc gave; they go to the file whole or not at all. 0 or -ENOBUFS. */
+int spool_put(struct spool *spool, char *bytes, size_t length, bool begins);
+
+/* Something was dropped before it came here. */
+void spool_drop(struct spool *spool);
+
+/* Recordings: everything was taken, and a new file is due; or, likewise, there is no file. */
+bool spool_is_due(struct spool *spool);
+bool spool_is_broken(struct spool *spool);
+
+/* Passes on what the thread has to say. */
+void spool_say(struct spool *spool);
+
+void spool_counters(struct spool *spool, struct files_counters *ret_counters);
+
+/* 0, or -ETIMEDOUT: the disk hangs, and the thread ends by itself. Takes NULL. */
+int spool_close(struct spool *spool);
+
+#endif
