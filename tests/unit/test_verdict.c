@@ -886,6 +886,16 @@ static void thresholds_are_fixed_by_settings(void **state)
 	assert_null(remedy_of(reach(&watched("demo_of_684_mib")->process), CAUSE_HOARDED_TOP));
 }
 
+static void fewer_arenas_give_back_at_most_their_tops(void **state)
+{
+	struct world *world = watched("tops_of_many_arenas");
+	const struct verdict_remedy *remedy = remedy_of(reach(&world->process), CAUSE_MANY_ARENAS);
+
+	assert_non_null(remedy);
+	assert_in_range(remedy->forecast_bytes, 1, world->heap.top_resident_bytes);
+	assert_non_null(strstr(remedy->text, "the forecast is the most of it"));
+}
+
 static void arenas_that_are_limited_are_no_advice(void **state)
 {
 	struct world *world = watched("demo_of_684_mib");
@@ -1165,6 +1175,7 @@ int main(void)
 		cmocka_unit_test(little_memory_is_never_retained),
 		cmocka_unit_test(remedies_of_the_demo_are_ranked),
 		cmocka_unit_test(thresholds_are_fixed_by_settings),
+		cmocka_unit_test(fewer_arenas_give_back_at_most_their_tops),
 		cmocka_unit_test(arenas_that_are_limited_are_no_advice),
 		cmocka_unit_test(thread_caches_that_pin_are_named),
 		cmocka_unit_test(allocators_that_no_xray_reads_have_settings),

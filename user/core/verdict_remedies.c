@@ -226,8 +226,10 @@ static bool limit_arenas(
 			known_or_0(facts->tops_bytes) / arenas * (arenas - FEW_ARENAS);
 	TEXT(remedy,
 		"Let threads share arenas: free memory of %llu is of use to one of them each. It "
-		"helps if their peaks come in turn; live memory was %s at most.",
-		(unsigned long long)arenas, bytes_text(facts->live.most_bytes, live));
+		"helps if their peaks come in turn%s; live memory was %s at most.",
+		(unsigned long long)arenas,
+		cause == CAUSE_MANY_ARENAS ? ", and the forecast is the most of it" : "",
+		bytes_text(facts->live.most_bytes, live));
 	SETTING(remedy, "MALLOC_ARENA_MAX=2");
 	CAVEAT(remedy,
 		"measured: 857M to 75M where one busy thread at a time did the work, 181M to "
