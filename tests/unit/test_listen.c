@@ -28,6 +28,7 @@
 #include "../../user/sink/listen_state.h"
 #include "pagestay/base/diag.h"
 #include "metrics.h"
+#include "seeded.h"
 
 #define TOKEN        "0123456789abcdef-token"
 #define ANSWER_BYTES ((size_t)4 * 1024 * 1024)
@@ -257,6 +258,28 @@ static void formats_are_negotiated(void **unused)
 	assert_false(negotiate_gzip("gzip;q=0"));
 	assert_false(negotiate_gzip("identity"));
 	assert_false(negotiate_gzip(NULL));
+}
+
+/* Each in memory of its own size, so that a sanitizer sees a byte too many. */
+static void headers_of_any_bytes_are_read(void **unused)
+{
+	static const char alphabet[] = ",;=qQ01.9 \t*/gzip-application/openmetrics-textversion";
+	struct seeded seeded = {1};
+
+	for (int i = 0; i < 20000; i++) {
+		size_t length = seeded_below(&seeded, 100);
+		char *header = malloc(length + 1);
+
+		assert_non_null(header);
+		for (size_t j = 0; j < length; j++)
+			header[j] = seeded_below(&seeded, 8)
+					    ? alphabet[seeded_below(&seeded, sizeof(alphabet) - 1)]
+					    : (char)(1 + seeded_below(&seeded, 255));
+		header[length] = '\0';
+		assert_in_range(negotiate_format(header), 0, PROMETHEUS_FORMATS - 1);
+		(void)negotiate_gzip(header);
+		free(header);
+	}
 }
 
 static void a_scraper_gets_openmetrics(void **unused)
@@ -901,6 +924,7 @@ int main(int argc, char **argv)
 		TEST(other_paths_are_not_found),
 		TEST(a_head_has_no_body),
 		cmocka_unit_test(formats_are_negotiated),
+		cmocka_unit_test(headers_of_any_bytes_are_read),
 		TEST(a_scraper_gets_openmetrics),
 		TEST(gzip_is_the_same_document),
 		TEST(each_report_replaces_the_last),

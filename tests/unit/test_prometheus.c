@@ -13,6 +13,7 @@
 
 #include "pagestay/base/diag.h"
 #include "metrics.h"
+#include "seeded.h"
 
 #define SERVER "{service=\"server.service\",kind=\"unit\"}"
 
@@ -205,6 +206,86 @@ static void labels_are_quoted_and_valid(void **unused)
 	longest[sizeof(longest) - 1] = '\0';
 	(void)snprintf(labels, sizeof(labels), "service=\"%.255s\",kind=\"unit\"", longest);
 	assert_named(PROMETHEUS_BY_UNIT, longest, NULL, "c", labels);
+}
+
+/* A sample as the format has it: name, labels with three escapes, a number. */
+static void assert_line(const char *line, const char *end)
+{
+	const char *at = line;
+	char *after;
+
+	while ((*at >= 'a' && *at <= 'z') || *at == '_' || (at > line && *at >= '0' && *at <= '9'))
+		at++;
+	if (*at == '{') {
+		do {
+			at += 1 + strspn(at + 1, "abcdefghijklmnopqrstuvwxyz");
+			assert_memory_equal(at, "=\"", 2);
+			for (at += 2; *at != '"'; at++) {
+				assert_true(at < end && (unsigned char)*at >= ' ');
+				at += *at == '\\';
+			}
+			at++;
+		} while (*at == ',');
+		assert_int_equal(*at++, '}');
+	}
+	assert_int_equal(*at++, ' ');
+	(void)strtod(at, &after);
+	assert_ptr_equal(after, end);
+}
+
+static void random_text(struct seeded *seeded, char *text, size_t text_bytes)
+{
+	size_t length = seeded_below(seeded, text_bytes);
+
+	for (size_t i = 0; i < length; i++)
+		text[i] = (char)(1 + seeded_below(seeded, seeded_once_in(seeded, 2) ? 255 : 0x7f));
+	text[length] = '\0';
+}
+
+static int compare_texts(const void *left, const void *right)
+{
+	return strcmp(*(char *const *)left, *(char *const *)right);
+}
+
+/* Whatever processes call themselves, and whatever is asked of them. */
+static void names_of_any_bytes_make_sound_lines(void **unused)
+{
+	static char *series[20000];
+	struct prometheus_state *state = new_state(50, 3);
+	struct seeded seeded = {1};
+	struct metrics_world world;
+	size_t count = 0;
+	char *text, *next;
+
+	metrics_init(&world);
+	for (int i = 0; i < 300; i++) {
+		char comm[16], unit[128], route[96];
+
+		random_text(&seeded, comm, sizeof(comm));
+		random_text(&seeded, unit, seeded_once_in(&seeded, 2) ? sizeof(unit) : 2);
+		random_text(&seeded, route, seeded_once_in(&seeded, 2) ? sizeof(route) : 2);
+		world.process.comm = comm;
+		world.process.unit = unit;
+		world.routes[0].text = route;
+		fold(state, &world.report);
+	}
+	text = metrics_text(state, PROMETHEUS_OPENMETRICS);
+	for (char *line = text; *line; line = next) {
+		next = strchr(line, '\n') + 1;
+		if (*line == '#')
+			continue;
+		assert_line(line, next - 1);
+		next[-1] = '\0';
+		*strrchr(line, ' ') = '\0';
+		assert_in_range(count, 0, sizeof(series) / sizeof(series[0]) - 1);
+		series[count++] = line;
+	}
+	assert_in_range(count, 2000, 20000);
+	qsort(series, count, sizeof(series[0]), compare_texts);
+	for (size_t i = 1; i < count; i++)
+		assert_string_not_equal(series[i - 1], series[i]);
+	free(text);
+	prometheus_free(state);
 }
 
 /* Names that differ only in bytes that no label holds must not become one series twice. */
@@ -617,6 +698,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(gauges_vanish_and_counters_stay),
 		cmocka_unit_test(a_service_is_named_by_the_first_that_is_known),
 		cmocka_unit_test(labels_are_quoted_and_valid),
+		cmocka_unit_test(names_of_any_bytes_make_sound_lines),
 		cmocka_unit_test(names_that_look_alike_are_one_service),
 		cmocka_unit_test(services_beyond_the_limit_are_other),
 		cmocka_unit_test(routes_of_bots_make_way_for_real_ones),
