@@ -442,7 +442,7 @@ static void what_is_kept_comes_back(void **state)
 	struct warden_position position = {0}, back;
 	const struct episode_open open = hostile_episode();
 	char writer[WARDEN_WRITER_BYTES];
-	struct kept kept, next;
+	struct kept kept = {.directory = -1}, next;
 	struct episode_open same;
 	uint64_t sequence;
 	char *text;
@@ -482,7 +482,7 @@ static void a_damaged_state_does_no_harm(void **state)
 	const struct episode_open open = hostile_episode();
 	struct warden_position position = {0};
 	struct seeded seeded = {11};
-	struct kept kept;
+	struct kept kept = {.directory = -1};
 	unsigned refused = 0;
 	char *text;
 	char bytes[16384];
@@ -538,7 +538,7 @@ static void records_that_are_found_are_taken_in_order(void **state)
 	static const int kinds[] = {HAPPENING_CLOSED, HAPPENING_DOUBLED, HAPPENING_OPENED};
 	struct scene *scene = scene_new();
 	json_t *found = json_array();
-	struct kept kept;
+	struct kept kept = {.directory = -1};
 	uint64_t sequence = 4;
 
 	kept_init(&kept);

@@ -292,22 +292,24 @@ static void take_row(struct episodes *episodes, const struct report_process *pro
 		add_row(entry, process, &verdict);
 }
 
-static void tell(struct fold *fold, struct entry *entry, struct happening *happening)
+/* What is of the moment, and of nobody who asks later, is filled in here. */
+static void tell(struct fold *fold, struct entry *entry, const struct happening *happening)
 {
+	struct happening told = *happening;
 	struct verdict verdict;
 	int error;
 
-	happening->service = &entry->service;
-	happening->process = entry->main;
-	happening->before = entry->told_code;
-	happening->before_cause = entry->told_cause;
+	told.service = &entry->service;
+	told.process = entry->main;
+	told.before = entry->told_code;
+	told.before_cause = entry->told_cause;
 	if (entry->main) {
 		fold->episodes->options.reach(entry->main, &verdict);
-		happening->verdict = &verdict;
+		told.verdict = &verdict;
 	}
-	error = fold->tell(fold->context, happening);
+	error = fold->tell(fold->context, &told);
 	fold->error = fold->error ? fold->error : error;
-	if (happening->kind != HAPPENING_OPENED) {
+	if (told.kind != HAPPENING_OPENED) {
 		entry->told_code = entry->service.code;
 		entry->told_cause = entry->service.cause;
 		entry->since_told_ns = 0;

@@ -246,7 +246,10 @@ static void resume(struct sink_warden *warden, const struct warden_options *opti
 	}
 	memcpy(writer->place.writer, warden->origin.writer, sizeof(writer->place.writer));
 	error = read_tails(warden, &writer->place, &writer->position);
-	if (error)
+	/* All that was found is in the memory, which is kept before anything is written. */
+	if (!error)
+		writer->position.count = 0;
+	else
 		say_start(warden, options->directory,
 			"what an earlier run wrote last could not be read", error);
 }

@@ -288,21 +288,22 @@ static int sync_files(struct warden_jsonl *jsonl, struct warden_result *result)
 	return error;
 }
 
-static int write_records(struct warden_backend *backend, const struct warden_record *first,
+static int write_records(struct warden_backend *backend, const struct warden_record *const *records,
 	unsigned count, struct warden_result *ret_result, struct diag *diag)
 {
 	struct warden_jsonl *jsonl = (struct warden_jsonl *)backend;
-	const struct warden_record *record = first;
 	int error = 0, sync_error;
 
-	for (unsigned i = 0; i < count && record; i++, record = record->next) {
-		if (is_day_full(jsonl, record)) {
+	for (unsigned i = 0; i < count; i++) {
+		struct dated_file *file = &jsonl->files[records[i]->is_incident];
+
+		if (is_day_full(jsonl, records[i])) {
 			ret_result->dropped++;
 		} else {
-			error = append(&jsonl->files[record->is_incident], record);
+			error = append(file, records[i]);
 			if (error)
 				break;
-			jsonl->files[record->is_incident].written++;
+			file->written++;
 		}
 		ret_result->settled++;
 	}
@@ -354,7 +355,7 @@ struct warden_backend *warden_jsonl_new(const struct warden_place *place)
 	jsonl->backend.ops = &jsonl_ops;
 	jsonl->place = place;
 	jsonl->files[0].fd = jsonl->files[1].fd = -1;
-	return &jsonl->backend;
+	return (struct warden_backend *)jsonl;
 }
 
 /*

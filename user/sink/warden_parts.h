@@ -16,7 +16,8 @@
 #define WARDEN_WRITER_BYTES 40
 #define WARDEN_DATE_BYTES   16
 #define WARDEN_MARKS        8
-#define WARDEN_TAIL_BYTES   (16u << 20) /* of a file, or of a database's rows, at most */
+#define WARDEN_APART        (1u << 20) /* bytes, or rows, after which there is another mark */
+#define WARDEN_TAIL_BYTES   (8u << 20) /* that are read behind a mark, at most */
 
 /* A record on its way: one line of JSON with its line feed, terminated. */
 struct warden_record {
@@ -67,7 +68,7 @@ struct warden_position {
 	struct warden_mark marks[WARDEN_MARKS]; /* the newest last; the oldest gives way */
 };
 
-/* Whether the place is not there yet; then it is added, in the place of nothing. */
+/* Adds the mark, unless there is one of the same file not far before it. Whether it was added. */
 bool warden_position_add(struct warden_position *position, const struct warden_mark *mark);
 
 /* What the sink knows, to be kept for the next run. */
@@ -131,7 +132,7 @@ struct warden_backend_ops {
 		bool *ret_moved, struct diag *diag);
 	/* Behind `locate`: the next records, in order, at most `count`. 0, or -errno with words:
 	 * what is not settled is to be tried again. */
-	int (*write)(struct warden_backend *backend, const struct warden_record *first,
+	int (*write)(struct warden_backend *backend, const struct warden_record *const *records,
 		unsigned count, struct warden_result *ret_result, struct diag *diag);
 	/* All that was written is noted: the position shrinks to where that ends. */
 	void (*settle)(struct warden_backend *backend, struct warden_position *position);

@@ -291,10 +291,9 @@ static int execute(struct warden_sqlite *sqlite, const char *text)
  * that the schema refuses would be refused for ever, and is dropped; so is an incident whose id is
  * there.
  */
-static int transact(struct warden_sqlite *sqlite, const struct warden_record *first, unsigned count,
-	unsigned *ret_refused, struct diag *diag)
+static int transact(struct warden_sqlite *sqlite, const struct warden_record *const *records,
+	unsigned count, unsigned *ret_refused, struct diag *diag)
 {
-	const struct warden_record *record = first;
 	int code = execute(sqlite, "BEGIN IMMEDIATE");
 	unsigned refused = 0;
 	int error;
@@ -302,8 +301,8 @@ static int transact(struct warden_sqlite *sqlite, const struct warden_record *fi
 	if (code != SQLITE_OK)
 		return failure(sqlite, code, diag);
 	error = check_version(sqlite, diag);
-	for (unsigned i = 0; i < count && !error; i++, record = record->next) {
-		code = insert(sqlite, record);
+	for (unsigned i = 0; i < count && !error; i++) {
+		code = insert(sqlite, records[i]);
 		if ((code & 0xff) == SQLITE_CONSTRAINT ||
 			(code == SQLITE_DONE && !sqlite3_changes(sqlite->db)))
 			refused++;
@@ -323,17 +322,16 @@ static int transact(struct warden_sqlite *sqlite, const struct warden_record *fi
 	return error;
 }
 
-static int write_records(struct warden_backend *backend, const struct warden_record *first,
+static int write_records(struct warden_backend *backend, const struct warden_record *const *records,
 	unsigned count, struct warden_result *ret_result, struct diag *diag)
 {
 	struct warden_sqlite *sqlite = (struct warden_sqlite *)backend;
-	const struct warden_record *record = first;
 
 	while (ret_result->settled < count) {
 		unsigned left = count - ret_result->settled;
 		unsigned batch = left < BATCH_RECORDS ? left : BATCH_RECORDS;
 		unsigned refused = 0;
-		int error = transact(sqlite, record, batch, &refused, diag);
+		int error = transact(sqlite, records + ret_result->settled, batch, &refused, diag);
 
 		if (error && error != -EBUSY && error != -EPROTO)
 			close_database(sqlite);
@@ -341,8 +339,6 @@ static int write_records(struct warden_backend *backend, const struct warden_rec
 			return error;
 		ret_result->settled += batch;
 		ret_result->dropped += refused;
-		for (unsigned i = 0; i < batch; i++)
-			record = record->next;
 	}
 	return 0;
 }
@@ -380,7 +376,7 @@ struct warden_backend *warden_sqlite_new(const struct warden_place *place)
 		return NULL;
 	sqlite->backend.ops = &sqlite_ops;
 	sqlite->place = place;
-	return &sqlite->backend;
+	return (struct warden_backend *)sqlite;
 }
 
 /*

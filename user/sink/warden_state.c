@@ -282,7 +282,8 @@ bool warden_position_add(struct warden_position *position, const struct warden_m
 		const struct warden_mark *other = &position->marks[i];
 
 		if (other->is_incident == mark->is_incident &&
-			strcmp(other->date, mark->date) == 0 && other->offset <= mark->offset)
+			strcmp(other->date, mark->date) == 0 && other->offset <= mark->offset &&
+			mark->offset - other->offset <= WARDEN_APART)
 			return false;
 	}
 	if (position->count == WARDEN_MARKS)

@@ -284,7 +284,7 @@ static int choose_backend(struct warden_writer *writer, struct diag *diag)
 	return 0;
 }
 
-static int write_batch(struct warden_writer *writer, const struct warden_record *first,
+static int write_batch(struct warden_writer *writer, const struct warden_record *const *records,
 	unsigned count, struct warden_result *ret_result, struct diag *diag)
 {
 	bool has_moved = false;
@@ -297,7 +297,7 @@ static int write_batch(struct warden_writer *writer, const struct warden_record 
 		return error;
 	if (has_moved)
 		keep_state(writer);
-	return writer->backend->ops->write(writer->backend, first, count, ret_result, diag);
+	return writer->backend->ops->write(writer->backend, records, count, ret_result, diag);
 }
 
 /* Under the lock: the batch's settled records leave the queue. Returns the memory that is to be
@@ -411,21 +411,33 @@ static bool wait_for_work(struct warden_writer *writer)
 	return (writer->first || writer->memory) && !is_past(&writer->deadline);
 }
 
+/* Under the lock: from the queue's first on. They stay in it, and nobody else touches them; their
+ * links are not the batch's. */
+static unsigned take_batch(
+	struct warden_writer *writer, const struct warden_record *ret_records[BATCH_RECORDS])
+{
+	const struct warden_record *record = writer->first;
+
+	while (record && writer->in_flight < BATCH_RECORDS) {
+		ret_records[writer->in_flight++] = record;
+		record = record->next;
+	}
+	return writer->in_flight;
+}
+
 static void work(struct warden_writer *writer)
 {
 	(void)pthread_mutex_lock(&writer->lock);
 	while (wait_for_work(writer)) {
-		const struct warden_record *first = writer->first;
-		unsigned count = writer->counts.waiting < BATCH_RECORDS ? writer->counts.waiting
-									: BATCH_RECORDS;
+		const struct warden_record *records[BATCH_RECORDS];
+		unsigned count = take_batch(writer, records);
 		struct warden_result result = {0};
 		struct diag diag = {0};
 		int error = 0;
 
-		writer->in_flight = count;
 		(void)pthread_mutex_unlock(&writer->lock);
-		if (first)
-			error = write_batch(writer, first, count, &result, &diag);
+		if (count)
+			error = write_batch(writer, records, count, &result, &diag);
 		after_batch(writer, &result, error, diag.text);
 		(void)pthread_mutex_lock(&writer->lock);
 	}
