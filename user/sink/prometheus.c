@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio_ext.h>
 #include <string.h>
 
 #define NS_PER_S UINT64_C(1000000000)
@@ -33,22 +34,6 @@ struct head {
 	bool is_counter;
 };
 
-static const char *const kind_names[] = {
-	[SERVICE_UNIT] = "unit",
-	[SERVICE_CONTAINER] = "container",
-	[SERVICE_COMM] = "comm",
-	[SERVICE_OTHER] = "other",
-};
-
-static void put_quoted(FILE *out, const char *text)
-{
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
-			(void)fputc('\\', out);
-		(void)fputc(*text, out);
-	}
-}
-
 static void put_head(const struct writer *writer, const struct head *head)
 {
 	bool is_text = writer->format == PROMETHEUS_TEXT;
@@ -67,18 +52,19 @@ static void put_series(const struct writer *writer, const struct head *head,
 	const struct service *service, const struct label *label)
 {
 	const char *before = "{";
+	char quoted[2 * LABEL_BYTES];
 
-	(void)fprintf(writer->out, "%s%s", head->name, head->is_counter ? "_total" : "");
+	(void)fputs(head->name, writer->out);
+	if (head->is_counter)
+		(void)fputs("_total", writer->out);
 	if (service) {
-		(void)fputs("{service=\"", writer->out);
-		put_quoted(writer->out, service->key.name);
-		(void)fprintf(writer->out, "\",kind=\"%s\"", kind_names[service->key.kind]);
+		(void)fputs("{", writer->out);
+		(void)fputs(service->labels, writer->out);
 		before = ",";
 	}
 	if (label && label->value) {
-		(void)fprintf(writer->out, "%s%s=\"", before, label->name);
-		put_quoted(writer->out, label->value);
-		(void)fputc('"', writer->out);
+		label_quote(label->value, quoted);
+		(void)fprintf(writer->out, "%s%s=\"%s\"", before, label->name, quoted);
 		before = ",";
 	}
 	(void)fputs(*before == ',' ? "} " : " ", writer->out);
@@ -426,8 +412,11 @@ int prometheus_render(
 	FILE *out, enum prometheus_format format, const struct prometheus_state *state)
 {
 	const struct writer writer = {out, format, state};
+	int locking;
 
 	errno = 0;
+	/* Nobody else writes there meanwhile. */
+	locking = __fsetlocking(out, FSETLOCKING_BYCALLER);
 	put_families(&writer);
 	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
 		put_group(&writer, &groups[i]);
@@ -436,6 +425,7 @@ int prometheus_render(
 	put_self(&writer);
 	if (format == PROMETHEUS_OPENMETRICS)
 		(void)fputs("# EOF\n", out);
+	(void)__fsetlocking(out, locking);
 	if (fflush(out) == 0 && !ferror(out))
 		return 0;
 	return errno ? -errno : -EIO;

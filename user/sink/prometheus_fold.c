@@ -10,6 +10,7 @@
 #include "prometheus_state.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,9 +48,29 @@ static void key_of(enum prometheus_naming naming, const struct report_process *p
 
 static void service_free(struct service *service)
 {
-	if (service)
+	if (service) {
 		free(service->routes);
+		free(service->labels);
+	}
 	free(service);
+}
+
+/* Written with each of its samples, so put together once. NULL: out of memory. */
+static char *labels_of(const struct service_key *key)
+{
+	static const char *const kinds[] = {
+		[SERVICE_UNIT] = "unit",
+		[SERVICE_CONTAINER] = "container",
+		[SERVICE_COMM] = "comm",
+		[SERVICE_OTHER] = "other",
+	};
+	char quoted[2 * LABEL_BYTES];
+	char *labels;
+
+	label_quote(key->name, quoted);
+	return asprintf(&labels, "service=\"%s\",kind=\"%s\"", quoted, kinds[key->kind]) < 0
+		       ? NULL
+		       : labels;
 }
 
 static struct service *service_new(
@@ -62,14 +83,15 @@ static struct service *service_new(
 	if (!service)
 		return NULL;
 	service->key = *key;
-	if (routes) {
+	service->labels = labels_of(key);
+	if (routes)
 		service->routes = calloc(routes, sizeof(*service->routes));
-		if (!service->routes) {
-			service_free(service);
-			return NULL;
-		}
-		memcpy(service->routes[0].text, "other", sizeof("other"));
+	if (!service->labels || (routes && !service->routes)) {
+		service_free(service);
+		return NULL;
 	}
+	if (routes)
+		memcpy(service->routes[0].text, "other", sizeof("other"));
 	return service;
 }
 

@@ -67,6 +67,7 @@ struct service_now {
 struct service {
 	UT_hash_handle hh;
 	struct service_key key;
+	char *labels;     /* its key as it is written, without braces */
 	uint64_t report;  /* the last one that it was in */
 	uint64_t seen_ns; /* of the state's time */
 	struct service_now now;
@@ -102,6 +103,17 @@ int families_new(struct family **ret_families, size_t *ret_count);
  * and a nuisance on whoever's terminal: they become `?`.
  */
 void label_text(const char *bytes, char ret_text[LABEL_BYTES]);
+
+/* As it stands between quotes: of what label_text makes, only these two need an escape. */
+static inline void label_quote(const char *text, char ret_quoted[2 * LABEL_BYTES])
+{
+	for (const char *end = text + LABEL_BYTES - 1; text < end && *text; text++) {
+		if (*text == '"' || *text == '\\')
+			*ret_quoted++ = '\\';
+		*ret_quoted++ = *text;
+	}
+	*ret_quoted = '\0';
+}
 
 /* As with prometheus_fold, one process of the report. */
 void service_fold(struct service *service, const struct prometheus_state *state,
