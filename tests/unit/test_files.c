@@ -600,6 +600,15 @@ static unsigned check_recording(const char *name, const struct digests *whole)
 	return count;
 }
 
+static const char *recording_name(unsigned number)
+{
+	static char name[64];
+
+	(void)snprintf(name, sizeof(name),
+		number ? "pagestay-2026-01-02.psr.%u" : "pagestay-2026-01-02.psr", number);
+	return name;
+}
+
 static void end_stream(struct stream *stream)
 {
 	assert_int_equal(files_recorder_close(stream->recorder), 0);
@@ -614,7 +623,6 @@ static void each_file_of_a_recording_replays_by_itself(void **state)
 	struct replayed *replayed;
 	struct diag diag = {};
 	unsigned reports = 0;
-	char name[64];
 
 	options.rotate_bytes = 1200;
 	assert_int_equal(files_recorder_new(&options, &stream.recorder, &diag), 0);
@@ -626,11 +634,8 @@ static void each_file_of_a_recording_replays_by_itself(void **state)
 	assert_in_range(counters.files_begun, 4, 15);
 	end_stream(&stream);
 	assert_int_equal(stream.digests.count, 30);
-	for (unsigned i = 0; i < counters.files_begun; i++) {
-		(void)snprintf(name, sizeof(name),
-			i ? "pagestay-2026-01-02.psr.%u" : "pagestay-2026-01-02.psr", i);
-		reports += check_recording(name, &stream.digests);
-	}
+	for (unsigned i = 0; i < counters.files_begun; i++)
+		reports += check_recording(recording_name(i), &stream.digests);
 	assert_int_equal(reports, 30);
 	replayed = replay("pagestay-2026-01-02.psr");
 	assert_int_equal(replayed->notes, 1);
@@ -664,10 +669,7 @@ static void a_lost_interval_ends_a_recordings_file(void **state)
 	const struct files_options options = some_options();
 	struct files_counters counters;
 	static struct stream stream;
-	static struct replayed replayed;
-	struct source *source = NULL;
 	struct diag diag = {};
-	int result = 1;
 
 	assert_int_equal(files_recorder_new(&options, &stream.recorder, &diag), 0);
 	give_start(&stream, "requests");
@@ -680,15 +682,7 @@ static void a_lost_interval_ends_a_recordings_file(void **state)
 	end_stream(&stream);
 	assert_int_equal(said, 2);
 	assert_int_equal(check_recording("pagestay-2026-01-02.psr.1", &stream.digests), 2);
-	/* It broke off behind a whole interval, and has no end. */
-	assert_int_equal(source_replay_open(path_of("pagestay-2026-01-02.psr"), &source, &diag), 0);
-	for (replayed.track = new_track(); result > 0;)
-		result = source_drain(source, SOURCE_TICK, fold_replayed, &replayed, &diag);
-	assert_int_equal(result, -EBADMSG);
-	assert_non_null(strstr(diag.text, "between blocks"));
-	assert_int_equal(replayed.digests.count, 3);
-	track_free(replayed.track);
-	source_close(source);
+	assert_int_equal(check_recording("pagestay-2026-01-02.psr", &stream.digests), 3);
 }
 
 static void a_full_queue_ends_a_recordings_file(void **state)
@@ -711,12 +705,15 @@ static void a_full_queue_ends_a_recordings_file(void **state)
 	stream.waits = true;
 	for (int i = 0; i < 5; i++)
 		give_interval(&stream);
+	assert_true(wait_until(recorder_is_synced, stream.recorder));
 	files_recorder_counters(stream.recorder, &counters);
 	assert_in_range(counters.dropped, 1, 39);
 	end_stream(&stream);
 	assert_int_equal(stream.digests.count, 45);
-	reports = check_recording("pagestay-2026-01-02.psr.1", &stream.digests);
-	assert_in_range(reports, 5, 44);
+	/* Every file has its end: only the disk can take it away. */
+	for (unsigned i = 0; i < counters.files_begun; i++)
+		reports += check_recording(recording_name(i), &stream.digests);
+	assert_int_equal(reports + counters.dropped, 45);
 }
 
 static void a_recording_ends_behind_its_last_whole_interval(void **state)

@@ -390,13 +390,41 @@ static int sync_file(struct rotate *rotate)
 	return error;
 }
 
+static int write_all(int fd, const char *bytes, size_t length)
+{
+	while (length) {
+		ssize_t written = write(fd, bytes, length);
+
+		if (written < 0 && errno != EINTR)
+			return -errno;
+		if (written > 0) {
+			bytes += written;
+			length -= (size_t)written;
+		}
+	}
+	return 0;
+}
+
+/* Without it a file is as good but for saying that it was cut: failure is no matter. */
+static void put_end(struct rotate *rotate)
+{
+	if (rotate->fd < 0 || !rotate->good_bytes || !rotate->options.end_bytes)
+		return;
+	if (write_all(rotate->fd, rotate->options.end, rotate->options.end_bytes))
+		(void)restore(rotate);
+	else
+		(void)fsync(rotate->fd);
+}
+
 static int end_file(struct rotate *rotate)
 {
 	int error = sync_file(rotate);
 
-	if (!error)
-		close_file(rotate);
-	return error;
+	if (error)
+		return error;
+	put_end(rotate);
+	close_file(rotate);
+	return 0;
 }
 
 static bool is_day_over(const struct rotate *rotate)
@@ -455,16 +483,10 @@ static int ready(struct rotate *rotate, size_t length, bool begins)
 
 static int put(struct rotate *rotate, const char *bytes, size_t length)
 {
-	size_t done = 0;
+	int error = write_all(rotate->fd, bytes, length);
 
-	while (done < length) {
-		ssize_t written = write(rotate->fd, bytes + done, length - done);
-
-		if (written < 0 && errno != EINTR)
-			return -errno;
-		if (written > 0)
-			done += (size_t)written;
-	}
+	if (error)
+		return error;
 	rotate->good_bytes += length;
 	rotate->unsynced++;
 	rotate->counters.appended++;
@@ -514,11 +536,6 @@ bool rotate_is_due(struct rotate *rotate)
 
 	look_at_clock(rotate);
 	return rotate->fd < 0 || (most && rotate->good_bytes >= most) || is_day_over(rotate);
-}
-
-bool rotate_is_open(const struct rotate *rotate)
-{
-	return rotate->fd >= 0;
 }
 
 void rotate_sync(struct rotate *rotate)
@@ -586,7 +603,7 @@ void rotate_free(struct rotate *rotate)
 {
 	if (!rotate)
 		return;
-	(void)sync_file(rotate);
+	(void)end_file(rotate);
 	close_directory(rotate);
 	free(rotate);
 }

@@ -66,7 +66,7 @@ int sink_files_new(const struct files_options *options, struct sink **ret_sink, 
 	if (!files)
 		return diag_set(diag, -ENOMEM, "out of memory");
 	files->sink.ops = &files_ops;
-	error = spool_new(options, ROTATE_LINES, &files->spool, diag);
+	error = spool_new(options, ROTATE_LINES, NULL, 0, &files->spool, diag);
 	if (error) {
 		free(files);
 		return error;

@@ -270,28 +270,11 @@ static int hand_over(struct files_recorder *recorder)
 	return 0;
 }
 
-/* The file ends behind what was handed over last; what came since is left out. */
-static void end_file(struct files_recorder *recorder)
-{
-	bool has_file = recorder->writer && !recorder->begins;
-
-	writer_drop(recorder);
-	if (!has_file || spool_is_broken(recorder->spool))
-		return;
-	/* Of a recording without events, all but the header is the end. */
-	if (writer_open(recorder) == 0 && ftruncate(recorder->fd, 0) == 0) {
-		recorder->begins = false;
-		(void)recording_writer_close(TAKE(recorder->writer));
-		(void)hand_over(recorder);
-	}
-	writer_drop(recorder);
-}
-
 static void begin_file(struct files_recorder *recorder)
 {
 	int error;
 
-	end_file(recorder);
+	writer_drop(recorder);
 	error = writer_open(recorder);
 	if (!error)
 		error = put_inventory(recorder);
@@ -352,16 +335,39 @@ void files_recorder_counters(
 	spool_counters(recorder->spool, ret_counters);
 }
 
+/* Of a recording without events, all but the header is the end. */
+static int end_of_recording(
+	struct files_recorder *recorder, char end[SPOOL_END_BYTES], size_t *ret_length)
+{
+	ssize_t length = -1;
+
+	if (writer_open(recorder) == 0 && ftruncate(recorder->fd, 0) == 0) {
+		(void)recording_writer_close(TAKE(recorder->writer));
+		length = pread(recorder->fd, end, SPOOL_END_BYTES, 0);
+	}
+	writer_drop(recorder);
+	if (length < 0)
+		return -ENOMEM;
+	*ret_length = (size_t)length;
+	return 0;
+}
+
 int files_recorder_new(const struct files_options *options, struct files_recorder **ret_recorder,
 	struct diag *diag)
 {
 	struct files_recorder *recorder = calloc(1, sizeof(*recorder));
+	char end[SPOOL_END_BYTES];
+	size_t length = 0;
 	int error;
 
 	if (!recorder)
 		return diag_set(diag, -ENOMEM, "out of memory");
 	recorder->fd = -1;
-	error = spool_new(options, ROTATE_RECORDINGS, &recorder->spool, diag);
+	error = end_of_recording(recorder, end, &length);
+	if (error)
+		(void)diag_set(diag, error, "no memory to record into");
+	else
+		error = spool_new(options, ROTATE_RECORDINGS, end, length, &recorder->spool, diag);
 	if (error) {
 		free(recorder);
 		return error;
@@ -377,7 +383,7 @@ int files_recorder_close(struct files_recorder *recorder)
 
 	if (!recorder)
 		return 0;
-	end_file(recorder);
+	writer_drop(recorder);
 	error = spool_close(recorder->spool);
 	HASH_ITER (hh, recorder->processes, process, next)
 		forget(recorder, process);

@@ -30,7 +30,7 @@ struct item {
 
 struct spool {
 	struct files_options options;
-	enum rotate_kind kind;
+	char end_of_file[SPOOL_END_BYTES];
 	struct rotate *rotate; /* the thread's */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -39,7 +39,7 @@ struct spool {
 	uint64_t queued, taken;     /* items */
 	uint64_t dropped;           /* before they came to the files */
 	struct rotate_counters now; /* of the files */
-	bool is_due, is_open;       /* a new file; a file */
+	bool is_due;                /* a new file */
 	char words[WORDS][WORD_BYTES];
 	unsigned word_count;
 	bool is_closing;
@@ -142,7 +142,7 @@ static bool go_round(struct spool *spool, bool has_work)
 {
 	struct item *items = take_all(spool);
 	uint64_t number = count(items);
-	bool is_due, is_open;
+	bool is_due;
 
 	if (!items && !has_work)
 		return false;
@@ -154,12 +154,10 @@ static bool go_round(struct spool *spool, bool has_work)
 		has_work = rotate_work(spool->rotate);
 	}
 	is_due = rotate_is_due(spool->rotate);
-	is_open = rotate_is_open(spool->rotate);
 	(void)pthread_mutex_lock(&spool->lock);
 	spool->taken += number;
 	spool->now = *rotate_counters(spool->rotate);
 	spool->is_due = is_due;
-	spool->is_open = is_open;
 	return has_work;
 }
 
@@ -216,8 +214,8 @@ static void init_sync(struct spool *spool)
 	(void)pthread_condattr_destroy(&attributes);
 }
 
-int spool_new(const struct files_options *options, enum rotate_kind kind, struct spool **ret_spool,
-	struct diag *diag)
+int spool_new(const struct files_options *options, enum rotate_kind kind, const char *end,
+	size_t end_bytes, struct spool **ret_spool, struct diag *diag)
 {
 	struct spool *spool = calloc(1, sizeof(*spool));
 	const struct rotate_options rotate = {
@@ -226,6 +224,8 @@ int spool_new(const struct files_options *options, enum rotate_kind kind, struct
 		.rotate_bytes = options->rotate_bytes,
 		.keep_bytes = options->keep_bytes,
 		.keep_days = options->keep_days,
+		.end = spool ? spool->end_of_file : NULL,
+		.end_bytes = end_bytes,
 		.wall_ns = wall_ns,
 		.say = keep_words,
 		.context = spool,
@@ -237,7 +237,8 @@ int spool_new(const struct files_options *options, enum rotate_kind kind, struct
 	spool->options = *options;
 	if (!spool->options.queue_bytes)
 		spool->options.queue_bytes = FILES_QUEUE_BYTES;
-	spool->kind = kind;
+	if (end_bytes)
+		memcpy(spool->end_of_file, end, end_bytes);
 	spool->end = &spool->first;
 	init_sync(spool);
 	error = rotate_new(&rotate, &spool->rotate, diag);
@@ -302,16 +303,6 @@ bool spool_is_due(struct spool *spool)
 	is_due = spool->is_due && spool->taken == spool->queued;
 	(void)pthread_mutex_unlock(&spool->lock);
 	return is_due;
-}
-
-bool spool_is_broken(struct spool *spool)
-{
-	bool is_broken;
-
-	(void)pthread_mutex_lock(&spool->lock);
-	is_broken = !spool->is_open && spool->taken == spool->queued;
-	(void)pthread_mutex_unlock(&spool->lock);
-	return is_broken;
 }
 
 void spool_say(struct spool *spool)

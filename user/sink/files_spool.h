@@ -11,8 +11,10 @@
 
 struct spool;
 
-int spool_new(const struct files_options *options, enum rotate_kind kind, struct spool **ret_spool,
-	struct diag *diag);
+/* `end` is what a recording ends with; it is copied. */
+#define SPOOL_END_BYTES 64
+int spool_new(const struct files_options *options, enum rotate_kind kind, const char *end,
+	size_t end_bytes, struct spool **ret_spool, struct diag *diag);
 
 /* Takes the bytes, which malloc gave; they go to the file whole or not at all. 0 or -ENOBUFS. */
 int spool_put(struct spool *spool, char *bytes, size_t length, bool begins);
@@ -20,9 +22,8 @@ int spool_put(struct spool *spool, char *bytes, size_t length, bool begins);
 /* Something was dropped before it came here. */
 void spool_drop(struct spool *spool);
 
-/* Recordings: everything was taken, and a new file is due; or, likewise, there is no file. */
+/* Recordings: everything was taken, and a new file is due. */
 bool spool_is_due(struct spool *spool);
-bool spool_is_broken(struct spool *spool);
 
 /* Passes on what the thread has to say. */
 void spool_say(struct spool *spool);

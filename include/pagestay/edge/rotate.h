@@ -38,6 +38,8 @@ struct rotate_options {
 	uint64_t rotate_bytes; /* a file is no longer, unless it is a single append. 0: no limit */
 	uint64_t keep_bytes;   /* of both kinds together. 0: no limit */
 	unsigned keep_days;    /* before today. 0: no limit */
+	const char *end;       /* the caller's: what a recording ends with, unless it is killed */
+	size_t end_bytes;
 	uint64_t (*wall_ns)(void *context);           /* since the epoch; NULL: CLOCK_REALTIME */
 	void (*say)(void *context, const char *text); /* NULL: to nobody */
 	void *context;
@@ -79,9 +81,6 @@ int rotate_append(struct rotate *rotate, const char *bytes, size_t length, bool 
 /* Recordings: the next append should begin a file (the day or the size is full, or it broke off).
  */
 bool rotate_is_due(struct rotate *rotate);
-
-/* A file is open. */
-bool rotate_is_open(const struct rotate *rotate);
 
 /* The end of an interval: what was appended goes to the disk, what has had its time is removed. */
 void rotate_sync(struct rotate *rotate);

@@ -36,7 +36,7 @@ struct files_options {
 	void *context;
 };
 
-/* Since the beginning; of reports, or of a recording's intervals and its files' ends. */
+/* Since the beginning; of reports, or of a recording's intervals and its beginning. */
 struct files_counters {
 	uint64_t queued;
 	uint64_t synced;  /* known to be on the disk */
