@@ -12,7 +12,6 @@
  *
  * Commands: report N, run, clock SECONDS, settle MS, counts, close.
  */
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -34,8 +34,10 @@ enum warden_generation {
 /* Strings are copied. 0 and NULL take the defaults, but for `directory`. */
 struct warden_options {
 	const char *directory;
-	const char *state_directory; /* must exist, ours alone; NULL: nothing outlives the run */
-	const char *host;            /* NULL: as in the report */
+	/* Must exist, ours alone; locked until the sink is closed. NULL: nothing outlives the run.
+	 */
+	const char *state_directory;
+	const char *host; /* NULL: as in the report */
 	enum warden_generation generation;
 	unsigned queue_records; /* WARDEN_QUEUE_RECORDS */
 	uint64_t day_bytes;     /* WARDEN_DAY_BYTES: no event goes into a file that has as many */
@@ -44,7 +46,8 @@ struct warden_options {
 	struct episode_options episodes;
 	/* ns since the epoch; NULL: CLOCK_REALTIME. The thread calls it, too. */
 	uint64_t (*clock)(void *context);
-	/* Once when something fails and once when it works again. Called within write and close. */
+	/* Once when something fails and once when it works again. Called by new, write and close.
+	 */
 	void (*say)(void *context, const char *text);
 	void *context; /* of both */
 };
@@ -66,8 +69,9 @@ struct warden_counts {
 };
 
 /*
- * 0, or -EINVAL, -ENOMEM, ... with words. A data directory that is not there (yet) is no error: the
- * records wait.
+ * 0, or -EINVAL, -ENOMEM, ... with words; -EBUSY: another sink has the state directory. A data
+ * directory that is not there (yet) is no error: the records wait. Reads the state and the tails of
+ * what an earlier run wrote, and this once does wait for the disk.
  */
 int sink_warden_new(
 	const struct warden_options *options, struct sink **ret_sink, struct diag *diag);
