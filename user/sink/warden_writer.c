@@ -205,7 +205,7 @@ void warden_writer_counts(struct warden_writer *writer, struct warden_counts *re
  * The thread.
  */
 
-/* Says it when a trouble begins or ends. `words` are of the beginning. */
+/* Under the lock: says it when a trouble begins or ends. `words` are of the beginning. */
 static void trouble(
 	struct warden_writer *writer, enum trouble which, bool is_there, const char *words)
 {
@@ -223,7 +223,6 @@ static void trouble(
 	if (writer->troubles[which] == is_there)
 		return;
 	writer->troubles[which] = is_there;
-	(void)pthread_mutex_lock(&writer->lock);
 	if (is_there)
 		say(writer, "%s: %s", begins[which], words);
 	else if (which == TROUBLE_WRITING)
@@ -233,7 +232,6 @@ static void trouble(
 		say(writer, "%s", ends[which]);
 	if (is_there && which == TROUBLE_WRITING)
 		writer->dropped_before = dropped(&writer->counts);
-	(void)pthread_mutex_unlock(&writer->lock);
 }
 
 static void keep_state(struct warden_writer *writer)
@@ -244,7 +242,9 @@ static void keep_state(struct warden_writer *writer)
 		return;
 	error = warden_state_save(writer->state_directory, writer->place.writer,
 		writer->kept_sequence, &writer->position, writer->kept);
+	(void)pthread_mutex_lock(&writer->lock);
 	trouble(writer, TROUBLE_STATE, error != 0, strerror(-error));
+	(void)pthread_mutex_unlock(&writer->lock);
 }
 
 static enum warden_generation generation_of(const struct warden_writer *writer)
@@ -327,36 +327,36 @@ static void keep_memory(struct warden_writer *writer, char *memory, uint64_t seq
 	keep_state(writer);
 }
 
-static void say_day(struct warden_writer *writer, const struct warden_result *result)
+/* Under the lock: once a day. */
+static void say_day(struct warden_writer *writer, const char *date)
 {
-	char date[WARDEN_DATE_BYTES];
-
-	warden_local_date(&writer->place, date);
-	if (!result->dropped || strcmp(date, writer->full_date) == 0)
+	if (strcmp(date, writer->full_date) == 0)
 		return;
-	memcpy(writer->full_date, date, sizeof(date));
-	(void)pthread_mutex_lock(&writer->lock);
+	(void)snprintf(writer->full_date, sizeof(writer->full_date), "%s", date);
 	say(writer, "%s: events are dropped: the file of %s is full, or the schema refuses them",
 		writer->place.directory, date);
-	(void)pthread_mutex_unlock(&writer->lock);
 }
 
+/* Who sees that nothing waits any more also hears what there was to say. */
 static void after_batch(struct warden_writer *writer, const struct warden_result *result, int error,
 	const char *words)
 {
+	char date[WARDEN_DATE_BYTES];
 	uint64_t sequence;
 	char *memory;
 
+	warden_local_date(&writer->place, date);
 	(void)pthread_mutex_lock(&writer->lock);
 	memory = take_off(writer, result);
 	sequence = writer->sequence;
 	writer->counts.paused = error != 0;
-	(void)pthread_mutex_unlock(&writer->lock);
-	writer->failures = error ? writer->failures + 1 : 0;
 	trouble(writer, TROUBLE_WRITING, error && !result->unconfirmed, words);
 	if (result->settled)
 		trouble(writer, TROUBLE_SYNC, result->unconfirmed > 0, words);
-	say_day(writer, result);
+	if (result->dropped)
+		say_day(writer, date);
+	(void)pthread_mutex_unlock(&writer->lock);
+	writer->failures = error ? writer->failures + 1 : 0;
 	if (memory) {
 		if (!error && result->settled)
 			writer->backend->ops->settle(writer->backend, &writer->position);
