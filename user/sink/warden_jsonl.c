@@ -79,24 +79,35 @@ static int open_directory(const struct warden_place *place)
 
 #define OPEN_FLAGS (O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 
-/* A new file must be writable for whoever else writes here. */
+/* Without the privilege to give a file away, its group may be one of ours. */
+static int hand_over(int fd, int directory)
+{
+	struct stat status;
+
+	if (fstat(directory, &status))
+		return -errno;
+	if (fchown(fd, status.st_uid, status.st_gid) && fchown(fd, (uid_t)-1, status.st_gid))
+		return -errno;
+	return fchmod(fd, FILE_MODE) ? -errno : 0;
+}
+
+/* One that nobody else could write to would stop whoever else writes here: better none. */
 static int make_file(int directory, const char *name)
 {
 	int fd = openat(directory, name, OPEN_FLAGS | O_CREAT | O_EXCL, FILE_MODE);
-	struct stat status;
+	int error;
 
 	if (fd < 0)
 		return -errno;
-	if (fstat(directory, &status) == 0 && status.st_uid + status.st_gid != 0)
-		(void)fchown(fd, status.st_uid, status.st_gid);
-	(void)fchmod(fd, FILE_MODE);
-	if (fsync(directory)) {
-		int error = -errno;
-
-		(void)close(fd);
-		return error;
-	}
-	return fd;
+	error = hand_over(fd, directory);
+	if (error)
+		(void)unlinkat(directory, name, 0);
+	else if (fsync(directory))
+		error = -errno;
+	if (!error)
+		return fd;
+	(void)close(fd);
+	return error;
 }
 
 /* Opened, or made; only a regular file is one to write to. */

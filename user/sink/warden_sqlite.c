@@ -15,6 +15,7 @@
 #include <sqlite3.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "pagestay/base/cleanup.h"
 
@@ -204,6 +205,32 @@ static int read_ends(struct warden_sqlite *sqlite, struct warden_position *posit
 	return 0;
 }
 
+/*
+ * SQLite makes files beside the database. Made by us and not given to the database's owner, they
+ * would keep the others out; closing removes them.
+ */
+static int check_owners(const struct warden_sqlite *sqlite, struct diag *diag)
+{
+	static const char *const suffixes[] = {"-wal", "-shm"};
+	char path[PATH_MAX + 8];
+	struct stat database, beside;
+
+	if (!path_of(sqlite->place, path) || lstat(path, &database))
+		return 0;
+	for (int i = 0; i < 2; i++) {
+		size_t length = strlen(path) - (i ? strlen(suffixes[0]) : 0);
+
+		memcpy(path + length, suffixes[i], strlen(suffixes[i]) + 1);
+		if (lstat(path, &beside) == 0 && beside.st_uid == geteuid() &&
+			beside.st_uid != database.st_uid && beside.st_gid != database.st_gid)
+			return diag_set(diag, -EPERM,
+				"%s: it cannot be given to the database's owner, and would keep "
+				"others out",
+				path);
+	}
+	return 0;
+}
+
 static int locate(struct warden_backend *backend, struct warden_position *position, bool *ret_moved,
 	struct diag *diag)
 {
@@ -214,6 +241,8 @@ static int locate(struct warden_backend *backend, struct warden_position *positi
 		error = check_version(sqlite, diag);
 	if (!error)
 		error = read_ends(sqlite, position, ret_moved, diag);
+	if (!error)
+		error = check_owners(sqlite, diag);
 	/* What is damaged or was replaced is looked at anew. */
 	if (error && error != -EBUSY && error != -EPROTO)
 		close_database(sqlite);
