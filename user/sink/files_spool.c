@@ -137,7 +137,7 @@ static uint64_t count(const struct item *items)
 	return number;
 }
 
-/* One look at the queue: writes what is there, or compresses a little. False: nothing to do. */
+/* One look at the queue: writes what is there, and compresses a little. False: nothing is left. */
 static bool go_round(struct spool *spool, bool has_work)
 {
 	struct item *items = take_all(spool);
@@ -147,12 +147,9 @@ static bool go_round(struct spool *spool, bool has_work)
 	if (!items && !has_work)
 		return false;
 	(void)pthread_mutex_unlock(&spool->lock);
-	if (items) {
+	if (items)
 		write_items(spool, items);
-		has_work = true;
-	} else {
-		has_work = rotate_work(spool->rotate);
-	}
+	has_work = rotate_work(spool->rotate);
 	is_due = rotate_is_due(spool->rotate);
 	(void)pthread_mutex_lock(&spool->lock);
 	spool->taken += number;
