@@ -462,6 +462,31 @@ static void sums_hold_while_a_heap_grows(void **state)
 	child_end(&child);
 }
 
+/* What is free must not be taken for live; where a list cannot be followed, it is lost. */
+static void fastbins_that_change_are_followed_or_lost(void **state)
+{
+	const struct fixture *fixture = *state;
+	struct child child = child_start(fixture, "fast 1 24");
+	unsigned followed = 0;
+
+	for (unsigned i = 0; i < 10; i++) {
+		struct glibc_heap_damage damage = {};
+		struct heap heap;
+
+		assert_int_equal(walk(&child, &heap, &damage), 0);
+		assert_in_range(heap.live_bytes, 0, 1 << 20);
+		if (heap.lost_segments) {
+			assert_int_not_equal(damage.address, 0);
+			assert_true(heap.lost_bytes > 20 << 20);
+			continue;
+		}
+		assert_true(heap.fastbin_bytes > 20 << 20);
+		followed++;
+	}
+	print_message("%u of 10 were followed\n", followed);
+	child_end(&child);
+}
+
 static void a_broken_chunk_ends_a_segment(void **state)
 {
 	const struct fixture *fixture = *state;
@@ -569,6 +594,7 @@ int main(void)
 		cmocka_unit_test(what_brk_did_not_give_is_lost),
 		cmocka_unit_test(sums_hold_while_all_threads_allocate),
 		cmocka_unit_test(sums_hold_while_a_heap_grows),
+		cmocka_unit_test(fastbins_that_change_are_followed_or_lost),
 		cmocka_unit_test(a_broken_chunk_ends_a_segment),
 		cmocka_unit_test(the_deadline_ends_a_walk),
 		cmocka_unit_test(an_exec_during_a_walk_ends_it),

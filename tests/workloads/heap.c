@@ -4,7 +4,7 @@
  * what its malloc says of it.
  *
  * All threads do the shape's work and then wait, so that the heap is quiet, but those of `churn`
- * and `grow`, which go on until the end. What is remembered of chunks lies outside the heap.
+ * `fast` and `grow`, which go on until the end. What is remembered of chunks lies outside the heap.
  * Commands, each answered with one line of numbers: "truth" what mallinfo says; "trim" the pages of
  * anonymous memory before and after malloc_trim(0); "count" how often the threads allocated;
  * "corrupt" writes over the header of the chunk in the middle and says its address; "leave" gives
@@ -242,6 +242,21 @@ static void work_churn(struct worker *worker)
 	}
 }
 
+/* Long lists in fastbins, whose first thousand chunks come and go. */
+static void work_fast(struct worker *worker)
+{
+	while (worker->count < bytes_each / 96)
+		(void)take(worker, 88);
+	drop_share(worker, 100);
+	(void)pthread_barrier_wait(&done);
+	while (!ended) {
+		for (unsigned i = 0; i < 1000; i++)
+			(void)take(worker, 88);
+		while (worker->count)
+			drop(worker, random_of(worker) % worker->count);
+	}
+}
+
 static void work_grow(struct worker *worker)
 {
 	(void)pthread_barrier_wait(&done);
@@ -268,6 +283,7 @@ static const struct shape shapes[] = {
 	{"sbrk", work_sbrk, false},
 	{"blocked", work_blocked, false},
 	{"churn", work_churn, true},
+	{"fast", work_fast, true},
 	{"grow", work_grow, true},
 	{"nothing", work_nothing, false},
 };

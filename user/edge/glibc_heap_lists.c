@@ -16,7 +16,9 @@
 #define FAST_FOLLOWED  16384u /* chunks of fastbins, one by one */
 #define FAST_BYTES_MAX (CHUNK_MIN + 16 * (FASTBINS - 1))
 #define FAST_TRIES     8u
-#define FAST_FRESH     1024u
+#define FAST_FRESH     1024u /* links of a list that are read each time, more each try */
+#define FAST_STRAY     64u
+#define FAST_LITTLE    64u /* of an arena: less of it is no matter */
 /* From their first to the bins: top and last_remainder lie between. */
 #define FAST_HEADS_BEFORE (FASTBINS * 8u + 16)
 
@@ -108,16 +110,20 @@ static int fast_add(struct walk *walk, uint64_t chunk)
 	return 0;
 }
 
-/* The links of a list end with none; one that ends elsewhere was changed while it was followed. */
-static bool is_last(const struct node *node)
+/*
+ * The links of a list end with none; one that ends elsewhere was changed while it was followed. A
+ * chunk that came into use meanwhile and holds zeros is no end where links are mangled.
+ */
+static bool is_last(const struct walk *walk, const struct node *node)
 {
-	return !node->link || !unmangled(node->chunk, node->link);
+	return (!node->link && !walk->links_are_mangled) ||
+	       (!walk->links_are_plain && !unmangled(node->chunk, node->link));
 }
 
 /* -EAGAIN: it was changed. -E2BIG: it is too long to be followed chunk by chunk. */
-static int list_fastbin(struct walk *walk, uint64_t chunk, uint64_t bytes)
+static int list_directly(struct walk *walk, unsigned bin, uint64_t chunk)
 {
-	const struct list list = {.bytes = bytes, .is_exact = true};
+	const struct list list = {.bytes = CHUNK_MIN + bin * 16ull, .is_exact = true};
 	struct node node = {};
 	bool ended = !chunk;
 
@@ -131,8 +137,11 @@ static int list_fastbin(struct walk *walk, uint64_t chunk, uint64_t bytes)
 								 : -E2BIG;
 		if (error)
 			return error;
-		ended = is_last(&node);
-		walk->links_are_plain |= follow(&walk->memory, &list, &node);
+		ended = is_last(walk, &node);
+		if (follow(&walk->memory, &list, &node))
+			walk->links_are_plain = !walk->links_are_mangled;
+		else if (node.chunk)
+			walk->links_are_mangled = !walk->links_are_plain;
 	}
 	return ended ? 0 : -EAGAIN;
 }
@@ -188,6 +197,7 @@ static int collect_links(struct walk *walk)
 	int error = 0;
 
 	walk->link_count = 0;
+	walk->round = 0;
 	walk->lowest = UINT64_MAX;
 	walk->highest = 0;
 	for (size_t i = 0; i < walk->segment_count; i++) {
@@ -235,16 +245,18 @@ static int read_link(struct walk *walk, unsigned bin, uint64_t chunk, uint64_t *
 
 /*
  * Lists grow and shrink at their beginning: so many links there are read, and whatever is new; the
- * rest was collected. Each of these is followed once, whatever the process made of its lists.
+ * rest was collected. Each of these is followed once a round, whatever the process made of its
+ * lists.
  */
 static int list_collected(struct walk *walk, unsigned bin, uint64_t chunk, size_t fresh)
 {
+	walk->round++;
 	for (size_t read = 0; chunk;) {
 		struct fast_link *link = read < fresh ? NULL : find_link(walk, bin, chunk);
 		uint64_t next = link ? link->next : 0;
 		int error = 0;
 
-		if (link ? link->is_followed : read++ > FAST_FOLLOWED)
+		if (link ? link->round == walk->round : read++ > FAST_FOLLOWED)
 			return -EAGAIN;
 		if (!link)
 			error = read_link(walk, bin, chunk, &next);
@@ -253,41 +265,86 @@ static int list_collected(struct walk *walk, unsigned bin, uint64_t chunk, size_
 		if (error)
 			return error;
 		if (link)
-			link->is_followed = true;
+			link->round = walk->round;
 		chunk = next;
 	}
 	return 0;
 }
 
-static int read_heads(struct walk *walk, uint64_t ret_heads[static FASTBINS])
+static int list_once(struct walk *walk, unsigned bin, bool collected, unsigned tries)
 {
+	const uint64_t heads = walk->arena + walk->layout.bins - FAST_HEADS_BEFORE;
+	uint64_t head;
+	int error;
+
 	memory_forget(&walk->memory);
+	error = memory_read(&walk->memory, heads + bin * sizeof(head), &head, sizeof(head));
+	if (error)
+		return error;
+	return collected ? list_collected(walk, bin, head, tries * FAST_FRESH)
+			 : list_directly(walk, bin, head);
+}
+
+/*
+ * A chunk that left its list meanwhile can look like that list's end: it holds zeros, or is the
+ * last of a tcache's list. So the longest of some rounds counts, and another must have come about
+ * as far.
+ */
+static bool is_near(size_t count, size_t most)
+{
+	return count + count / 8 + FAST_STRAY >= most;
+}
+
+/* A list that is changed while it is followed is followed again. What a last try found stays. */
+static int list_bin(struct walk *walk, unsigned bin, bool collected)
+{
+	const size_t before = walk->fast_count;
+	size_t most = 0;
+	unsigned rounds = 0;
+
+	for (unsigned tries = 1;; tries++) {
+		int error = list_once(walk, bin, collected, tries);
+		const size_t count = walk->fast_count - before;
+
+		if (error && error != -EAGAIN)
+			return error;
+		if (!error &&
+			(!count || (rounds++ && is_near(count, most) && is_near(most, count))))
+			return 0;
+		if (tries == FAST_TRIES)
+			return -EAGAIN;
+		most = !error && count > most ? count : most;
+		walk->fast_count = before;
+	}
+}
+
+/* All bins, also where one of them cannot be followed. */
+static int list_bins(struct walk *walk, bool collected)
+{
+	bool torn = false;
+
 	walk->fast_count = 0;
-	for (size_t i = 0; i < walk->link_count; i++)
-		walk->links[i].is_followed = false;
-	return memory_read(&walk->memory, walk->arena + walk->layout.bins - FAST_HEADS_BEFORE,
-		ret_heads, FASTBINS * sizeof(ret_heads[0]));
+	for (unsigned bin = 0; bin < FASTBINS; bin++) {
+		int error = list_bin(walk, bin, collected);
+
+		if (error && error != -EAGAIN)
+			return error;
+		torn |= error == -EAGAIN;
+	}
+	return torn ? -EAGAIN : 0;
 }
 
-static int list_once(struct walk *walk, bool collected, unsigned tries)
+/* Of what looks like a link half must have been reached, unless all of it is next to nothing. */
+static int list_by_links(struct walk *walk)
 {
-	uint64_t heads[FASTBINS];
-	int error = read_heads(walk, heads);
+	const uint64_t little = (walk->highest - walk->lowest) / FAST_LITTLE;
+	int error = collect_links(walk);
 
-	for (unsigned i = 0; i < FASTBINS && !error; i++)
-		error = collected ? list_collected(walk, i, heads[i], tries * FAST_FRESH)
-				  : list_fastbin(walk, heads[i], CHUNK_MIN + i * 16ull);
-	return error;
-}
-
-/* A list that is changed while it is followed is followed again. */
-static int list_all(struct walk *walk, bool collected)
-{
-	int error = -EAGAIN;
-
-	for (unsigned tries = 0; tries < FAST_TRIES && error == -EAGAIN; tries++)
-		error = list_once(walk, collected, tries);
-	return error;
+	if (!error)
+		error = list_bins(walk, true);
+	if (!error && walk->fast_count < walk->link_count / 2)
+		error = -EAGAIN;
+	return error == -EAGAIN && walk->link_count * FAST_BYTES_MAX <= little ? 0 : error;
 }
 
 int list_fastbins(struct walk *walk)
@@ -298,12 +355,9 @@ int list_fastbins(struct walk *walk)
 	walk->link_count = 0;
 	if (walk->layout.bins < FAST_HEADS_BEFORE)
 		return 0;
-	error = list_all(walk, false);
-	if (error == -E2BIG || error == -EAGAIN) {
-		error = collect_links(walk);
-		if (!error)
-			error = list_all(walk, true);
-	}
+	error = list_bins(walk, false);
+	if (error == -E2BIG || error == -EAGAIN)
+		error = list_by_links(walk);
 	if (!error && walk->fast_count)
 		qsort(walk->fast, walk->fast_count, sizeof(*walk->fast), by_address);
 	return error;

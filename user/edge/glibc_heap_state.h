@@ -137,8 +137,8 @@ struct topmost {
 
 /* What may be a chunk in a fastbin. */
 struct fast_link {
-	uint64_t chunk; /* and its bin, in the low bits */
-	uint64_t next : 63, is_followed : 1;
+	uint64_t chunk;                 /* and its bin, in the low bits */
+	uint64_t next : 48, round : 16; /* in which it was followed last */
 };
 
 struct walk {
@@ -154,10 +154,11 @@ struct walk {
 	size_t segment_count;
 	uint64_t *fast; /* chunks in fastbins, ascending */
 	size_t fast_count, fast_room;
-	bool links_are_plain; /* not mangled */
-	bool collects;        /* links, in a pass of its own */
+	bool links_are_plain, links_are_mangled; /* neither: not known yet */
+	bool collects;                           /* links, in a pass of its own */
 	struct fast_link *links;
 	size_t link_count, link_room;
+	uint16_t round;
 	uint64_t lowest, highest; /* of the arena's addresses */
 
 	uint64_t *tcaches; /* the user's memory of their chunks */
