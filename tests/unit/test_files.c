@@ -74,7 +74,6 @@ static int set_up(void **state)
 	sync_error = 0;
 	clock_ns = START_NS;
 	said = 0;
-	caller = pthread_self();
 	return 0;
 }
 
@@ -810,6 +809,7 @@ int main(void)
 		TEST(pages_before_a_file_are_earlier),
 	};
 
+	caller = pthread_self();
 	(void)signal(SIGXFSZ, SIG_IGN);
 	(void)setenv("TZ", "UTC", 1);
 	return cmocka_run_group_tests_name("files", tests, NULL, NULL);

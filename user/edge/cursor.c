@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -19,6 +20,7 @@
 
 #define LINE_BYTES (CURSOR_NAME_BYTES + 128)
 #define FILE_MODE  0640
+#define MAGIC      "pagestay-cursor/1 "
 
 static bool name_is_sound(const char *name)
 {
@@ -30,26 +32,47 @@ static bool name_is_sound(const char *name)
 
 static size_t put(const struct cursor *cursor, char line[LINE_BYTES])
 {
-	int length = snprintf(line, LINE_BYTES,
-		"pagestay-cursor/1 %s %" PRIu64 " %" PRIu64 " %" PRIu64 " ", cursor->name,
-		cursor->device, cursor->inode, cursor->offset);
+	int length = snprintf(line, LINE_BYTES, MAGIC "%s %" PRIu64 " %" PRIu64 " %" PRIu64 " ",
+		cursor->name, cursor->device, cursor->inode, cursor->offset);
 	unsigned long check = crc32_z(0, (const unsigned char *)line, (size_t)length);
 
 	return (size_t)length +
 	       (size_t)snprintf(line + length, LINE_BYTES - (size_t)length, "%08lx\n", check);
 }
 
+/* What stands there is checked by writing it again. */
+static uint64_t take_number(const char **text)
+{
+	char *end;
+	uint64_t value = strtoull(*text, &end, 10);
+
+	*text = end;
+	return value;
+}
+
 static bool get(const char *line, struct cursor *ret_cursor)
 {
+	const char *whole = line;
+	const size_t head = strlen(MAGIC);
 	struct cursor cursor = {};
 	char again[LINE_BYTES];
+	size_t length;
 
-	if (sscanf(line, "pagestay-cursor/1 %255s %" SCNu64 " %" SCNu64 " %" SCNu64, cursor.name,
-		    &cursor.device, &cursor.inode, &cursor.offset) != 4 ||
-		!name_is_sound(cursor.name))
+	if (strncmp(line, MAGIC, head) != 0)
 		return false;
+	line += head;
+	length = strcspn(line, " ");
+	if (length >= sizeof(cursor.name))
+		return false;
+	memcpy(cursor.name, line, length);
+	if (!name_is_sound(cursor.name))
+		return false;
+	line += length;
+	cursor.device = take_number(&line);
+	cursor.inode = take_number(&line);
+	cursor.offset = take_number(&line);
 	(void)put(&cursor, again);
-	if (strcmp(line, again) != 0)
+	if (strcmp(whole, again) != 0)
 		return false;
 	*ret_cursor = cursor;
 	return true;

@@ -66,23 +66,55 @@ void rotate_name_put(const struct rotate_name *name, char ret_text[ROTATE_NAME_B
 		day, kinds[name->kind], number, forms[name->form]);
 }
 
+/* What stands there is checked by writing it again. */
+static unsigned take_number(const char **text, unsigned most_digits)
+{
+	unsigned value = 0;
+
+	for (; most_digits && **text >= '0' && **text <= '9'; most_digits--, (*text)++)
+		value = 10 * value + (unsigned)(**text - '0');
+	return value;
+}
+
+static bool take_word(const char **text, const char *word)
+{
+	size_t length = strlen(word);
+
+	if (strncmp(*text, word, length) != 0)
+		return false;
+	*text += length;
+	return true;
+}
+
+static bool get_date(const char **text, int64_t *ret_day)
+{
+	unsigned year, month, day;
+
+	if (!take_word(text, "pagestay-"))
+		return false;
+	year = take_number(text, 4);
+	if (!take_word(text, "-"))
+		return false;
+	month = take_number(text, 2);
+	if (!take_word(text, "-"))
+		return false;
+	day = take_number(text, 2);
+	*ret_day = day_of(year, month, day);
+	return month >= 1 && month <= 12 && day >= 1 && day <= 31 && take_word(text, ".");
+}
+
 /* The ways in which the text behind the date can go on. */
 static bool get_rest(const char *rest, struct rotate_name *name)
 {
-	char kind[8];
-	int used = 0;
-
-	if (sscanf(rest, "%5[a-z]%n", kind, &used) != 1)
-		return false;
 	for (name->kind = 0; name->kind < ROTATE_KINDS; name->kind++)
-		if (strcmp(kind, kinds[name->kind]) == 0)
+		if (take_word(&rest, kinds[name->kind]))
 			break;
 	if (name->kind == ROTATE_KINDS)
 		return false;
-	rest += used;
-	name->number = 0;
-	if (sscanf(rest, ".%6u%n", &name->number, &used) == 1)
-		rest += used;
+	if (rest[0] == '.' && rest[1] >= '1' && rest[1] <= '9') {
+		rest++;
+		name->number = take_number(&rest, 6);
+	}
 	for (name->form = 0; name->form < ROTATE_FORMS; name->form++)
 		if (strcmp(rest, forms[name->form]) == 0)
 			return true;
@@ -93,13 +125,10 @@ bool rotate_name_get(const char *text, struct rotate_name *ret_name)
 {
 	struct rotate_name name = {};
 	char again[ROTATE_NAME_BYTES];
-	unsigned year, month, day;
-	int used = 0;
+	const char *rest = text;
 
-	if (sscanf(text, "pagestay-%4u-%2u-%2u.%n", &year, &month, &day, &used) != 3 || !used ||
-		month < 1 || month > 12 || day < 1 || day > 31 || !get_rest(text + used, &name))
+	if (!get_date(&rest, &name.day) || !get_rest(rest, &name))
 		return false;
-	name.day = day_of(year, month, day);
 	rotate_name_put(&name, again);
 	if (strcmp(text, again) != 0)
 		return false;

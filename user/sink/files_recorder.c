@@ -25,7 +25,7 @@
 #include "pagestay/base/table.h"
 #include "pagestay/edge/recording.h"
 
-#define PROCESSES      16384
+#define PROCESSES      8192
 #define NOTES          16
 #define INTERVAL_BYTES (16u << 20) /* compressed; a longer interval is dropped */
 #define LOOK_EVENTS    1024        /* how often that is looked at */
@@ -35,10 +35,10 @@ struct remembered {
 	struct ps_proc_key key;
 	struct event_process identity;
 	struct event_memory memory;
-	bool has_identity, has_memory;
+	bool has_identity, has_memory, has_allocators;
 	uint64_t open;
 	uint64_t level;
-	struct allocators *allocators;
+	struct allocators allocators;
 	UT_hash_handle hh;
 };
 
@@ -64,7 +64,6 @@ struct files_recorder {
 static void forget(struct files_recorder *recorder, struct remembered *process)
 {
 	HASH_DEL(recorder->processes, process);
-	free(process->allocators);
 	free(process);
 }
 
@@ -89,14 +88,6 @@ static struct remembered *remembered_get(
 	return NULL;
 }
 
-static void remember_allocators(struct remembered *process, const struct allocators *allocators)
-{
-	if (!process->allocators)
-		process->allocators = malloc(sizeof(*process->allocators));
-	if (process->allocators)
-		*process->allocators = *allocators;
-}
-
 static void remember_process(struct files_recorder *recorder, const struct event *event)
 {
 	struct remembered *process = remembered_get(recorder, &event->proc);
@@ -119,7 +110,8 @@ static void remember_process(struct files_recorder *recorder, const struct event
 		process->level = event->level.level;
 		break;
 	case EVENT_ALLOCATORS:
-		remember_allocators(process, event->allocators);
+		process->allocators = *event->allocators;
+		process->has_allocators = true;
 		break;
 	case EVENT_EXITED:
 		forget(recorder, process);
@@ -205,8 +197,8 @@ static int put_process(struct files_recorder *recorder, const struct remembered 
 	if (!error && process->level)
 		error = recording_write(recorder->writer, &event);
 	event.kind = EVENT_ALLOCATORS;
-	event.allocators = process->allocators;
-	if (!error && process->allocators)
+	event.allocators = &process->allocators;
+	if (!error && process->has_allocators)
 		error = recording_write(recorder->writer, &event);
 	return error;
 }
