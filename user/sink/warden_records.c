@@ -379,7 +379,7 @@ static void say_before(struct draft *draft, const struct happening *happening)
 {
 	char bytes[16], rss[16], time[32];
 
-	SAY(draft, " at RSS %s after %s", amount(happening->before_rss_bytes, rss),
+	SAY(draft, " at RSS %s, followed for %s", amount(happening->before_rss_bytes, rss),
 		duration(happening->before_ns, time));
 	if (happening->before == VERDICT_RETAINING || happening->before == VERDICT_GROWING)
 		SAY(draft, "; until then %s, %s%s%s", verdict_code_names[happening->before],
@@ -458,7 +458,8 @@ static enum severity severity_of(
 	bool keeps = service->code == VERDICT_RETAINING || service->code == VERDICT_GROWING;
 
 	if (happening->kind == HAPPENING_CLOSED)
-		return SEVERITY_INFO;
+		return happening->reason == CLOSED_RESTARTED && service->limited ? SEVERITY_MEDIUM
+										 : SEVERITY_INFO;
 	if (happening->kind == HAPPENING_RESTARTED)
 		return keeps || service->limited ? SEVERITY_MEDIUM : SEVERITY_LOW;
 	if (keeps || service->open)
