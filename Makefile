@@ -54,7 +54,8 @@ UNIT      := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/t
 LIVE_OBJS := $(patsubst tests/live/%.c,$(B)/tests/live.d/%.o,$(wildcard tests/live/*.c))
 
 .PHONY: all demo check check-unit check-cli check-live check-filters check-servers check-growth \
-        check-allocators check-jemalloc check-xray-glibc check-verdicts check-agent check-kernels check-sanitize bench lab soak lint format install uninstall install-deps clean programs
+        check-allocators check-jemalloc check-xray-glibc check-verdicts check-agent check-http \
+        check-warden check-files check-kernels check-sanitize bench lab soak lint format install uninstall install-deps clean programs
 
 all: $(B)/pagestay
 programs: all $(TOOLS) $(WORKLOADS) $(UNIT) $(if $(LIVE_OBJS),$(B)/tests/live)
@@ -126,7 +127,8 @@ demo:
 check: install-deps
 	$(Q)$(MAKE) --no-print-directory -k check-unit check-cli check-sanitize check-live \
 		check-filters check-servers check-growth check-allocators check-jemalloc \
-		check-xray-glibc check-verdicts check-agent
+		check-xray-glibc check-verdicts check-agent \
+		check-http check-warden check-files
 
 check-unit: programs
 	$(Q)tools/run-tests $(UNIT)
@@ -146,8 +148,15 @@ check-servers: programs
 check-growth: programs
 	$(Q)tests/growth
 
-check-allocators check-jemalloc check-xray-glibc check-verdicts check-agent: programs
+check-allocators check-jemalloc check-xray-glibc check-verdicts check-agent \
+        check-http: programs
 	$(Q)tests/$(@:check-%=%)
+
+check-files: programs $(B)/tests/unit/files_driver
+	$(Q)tests/files
+
+check-warden: programs $(B)/tests/unit/warden_writer
+	$(Q)tests/warden
 
 check-kernels: programs
 	$(Q)tools/check-kernels
@@ -187,6 +196,9 @@ install: all
 		> $(DESTDIR)$(PREFIX)/lib/systemd/system/pagestay.service
 	install -D -m 644 packaging/pagestay.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/pagestay.conf
 	install -D -m 644 packaging/pagestay.conf $(DESTDIR)$(PREFIX)/share/pagestay/pagestay.conf
+	install -D -m 644 packaging/prometheus/pagestay.rules.yml \
+		$(DESTDIR)$(PREFIX)/share/pagestay/prometheus/pagestay.rules.yml
+	install -D -m 644 packaging/grafana/pagestay.json $(DESTDIR)$(PREFIX)/share/pagestay/grafana/pagestay.json
 	[ -e $(DESTDIR)$(SYSCONFDIR)/pagestay/pagestay.conf ] || \
 		install -D -m 644 packaging/pagestay.conf $(DESTDIR)$(SYSCONFDIR)/pagestay/pagestay.conf
 
@@ -196,7 +208,9 @@ uninstall:
 		$(DESTDIR)$(PREFIX)/share/man/man5/pagestay.conf.5 \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system/pagestay.service \
 		$(DESTDIR)$(PREFIX)/lib/sysusers.d/pagestay.conf \
-		$(DESTDIR)$(PREFIX)/share/pagestay/pagestay.conf
+		$(DESTDIR)$(PREFIX)/share/pagestay/pagestay.conf \
+		$(DESTDIR)$(PREFIX)/share/pagestay/prometheus/pagestay.rules.yml \
+		$(DESTDIR)$(PREFIX)/share/pagestay/grafana/pagestay.json
 
 clean:
 	rm -rf $(B)

@@ -199,6 +199,7 @@ static void the_example_has_every_key_with_its_default(void **state)
 	config.watch.cgroups = defaults.watch.cgroups;
 	config.watch.ports = defaults.watch.ports;
 	config.watch.pids = defaults.watch.pids;
+	config.listen.hosts = defaults.listen.hosts;
 	memset(config.watch.comm, 0, sizeof(config.watch.comm));
 	assert_memory_equal(&config, &defaults, sizeof(config));
 	for (size_t i = 0; i < config_key_count; i++) {

@@ -462,6 +462,8 @@ static void sums_hold_while_a_heap_grows(void **state)
 	child_end(&child);
 }
 
+#define FAST_MOVED (256 * 1024) /* what the shape takes and gives back all the time, and more */
+
 /* What is free must not be taken for live; where a list cannot be followed, it is lost. */
 static void fastbins_that_change_are_followed_or_lost(void **state)
 {
@@ -472,6 +474,7 @@ static void fastbins_that_change_are_followed_or_lost(void **state)
 	for (unsigned i = 0; i < 10; i++) {
 		struct glibc_heap_damage damage = {};
 		struct heap heap;
+		int64_t sum;
 
 		assert_int_equal(walk(&child, &heap, &damage), 0);
 		assert_in_range(heap.live_bytes, 0, 1 << 20);
@@ -481,8 +484,9 @@ static void fastbins_that_change_are_followed_or_lost(void **state)
 			continue;
 		}
 		/* From 2.43 on there are no fastbins: it is free all the same. */
-		assert_in_range(heap.live_bytes + heap.cached_bytes + heap.held_free_bytes,
-			heap.system_bytes / 100 * 99, heap.system_bytes / 100 * 101);
+		sum = heap.live_bytes + heap.cached_bytes + heap.held_free_bytes;
+		assert_in_range(sum, heap.system_bytes / 100 * 99 - FAST_MOVED,
+			heap.system_bytes / 100 * 101 + FAST_MOVED);
 		followed++;
 	}
 	print_message("%u of 10 were followed\n", followed);

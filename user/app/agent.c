@@ -107,6 +107,14 @@ static int opened(void *context, struct diag *diag)
 	return error ? error : outputs_open(agent->outputs, &agent->config, diag);
 }
 
+static int take_event(void *context, const struct event *event)
+{
+	struct agent *agent = context;
+
+	outputs_event(agent->outputs, event);
+	return 0;
+}
+
 static int take_report(void *context, const struct report *report)
 {
 	struct agent *agent = context;
@@ -154,6 +162,7 @@ static int watch(struct agent *agent, struct diag *diag)
 {
 	const struct run_hooks hooks = {
 		.report = take_report,
+		.event = take_event,
 		.opened = opened,
 		.idle = idle,
 		.reload = reload,

@@ -85,6 +85,7 @@ const struct config_key config_keys[] = {
 	KEY("listen", listen.address, "address", "HOST:PORT, [HOST]:PORT or unix:PATH", KIND_TEXT,
 		0, 0, NULL),
 	KEY("listen", listen.token_file, "token-file", "an absolute path", KIND_PATH, 0, 0, NULL),
+	KEY("listen", listen.hosts, "host", "a name", KIND_LIST, 0, 0, NULL),
 	KEY("listen", listen.connections, "connections", "4 to 512", KIND_COUNT, 4, 512, NULL),
 	KEY("listen", listen.connections_per_client, "connections-per-client", "1 to 512",
 		KIND_COUNT, 1, 512, NULL),

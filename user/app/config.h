@@ -58,6 +58,7 @@ struct config {
 		char address[CONFIG_TEXT_BYTES]; /* HOST:PORT, [HOST]:PORT or unix:PATH; empty: none
 						  */
 		char token_file[CONFIG_TEXT_BYTES];
+		struct config_list hosts;
 		unsigned connections, connections_per_client, requests_per_minute;
 	} listen;
 	struct {

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "pagestay/base/cleanup.h"
+#include "pagestay/sink/files.h"
 #include "pagestay/sink/listen.h"
 #include "pagestay/sink/prometheus.h"
 #include "pagestay/sink/warden.h"
@@ -23,10 +24,11 @@
 #define STATE_DIRECTORY "/var/lib/pagestay"
 #define NS_PER_S        1000000000ull
 
-enum output { OUTPUT_WARDEN, OUTPUT_LISTEN, OUTPUT_TEXTFILE, OUTPUTS };
+enum kind { KIND_WARDEN, KIND_LISTEN, KIND_TEXTFILE, KIND_FILES, KINDS };
 
 struct outputs {
-	struct sink *sinks[OUTPUTS]; /* NULL: not configured, or it could not be opened */
+	struct sink *sinks[KINDS];       /* NULL: not configured, or it could not be opened */
+	struct files_recorder *recorder; /* likewise */
 	void (*say)(void *context, const char *text);
 };
 
@@ -45,8 +47,10 @@ void outputs_free(struct outputs *outputs)
 {
 	if (!outputs)
 		return;
-	for (int i = 0; i < OUTPUTS; i++)
-		(void)sink_close(outputs->sinks[i]); /* it said what was wrong */
+	/* They said what was wrong. */
+	for (int i = 0; i < KINDS; i++)
+		(void)sink_close(outputs->sinks[i]);
+	(void)files_recorder_close(outputs->recorder);
 	free(outputs);
 }
 
@@ -141,11 +145,14 @@ static int open_listen(struct outputs *outputs, const struct config *config, str
 	struct diag *diag)
 {
 	char token[LISTEN_TOKEN_BYTES_MAX + 2] = "";
+	const char *hosts[CONFIG_LIST];
 	struct listen_options options = {
 		.address = config->listen.address,
 		.connections = config->listen.connections,
 		.connections_per_client = config->listen.connections_per_client,
 		.requests_per_minute = config->listen.requests_per_minute,
+		.hosts = hosts,
+		.host_count = config->listen.hosts.count,
 		.metrics = metrics(config),
 		.say = outputs->say,
 	};
@@ -153,6 +160,8 @@ static int open_listen(struct outputs *outputs, const struct config *config, str
 
 	if (!config->listen.address[0])
 		return 0;
+	for (unsigned i = 0; i < config->listen.hosts.count; i++)
+		hosts[i] = config->listen.hosts.texts[i];
 	if (config->listen.token_file[0]) {
 		error = read_token(config->listen.token_file, token, diag);
 		options.token = token;
@@ -175,6 +184,25 @@ static int open_textfile(struct outputs *outputs, const struct config *config,
 	return config->prometheus.textfile[0] ? sink_textfile_new(&options, ret_sink, diag) : 0;
 }
 
+static struct files_options files(struct outputs *outputs, const struct config *config)
+{
+	return (struct files_options){
+		.directory = config->files.directory,
+		.rotate_bytes = config->files.rotate_bytes,
+		.keep_bytes = config->files.keep_bytes,
+		.keep_days = config->files.keep_days,
+		.say = outputs->say,
+	};
+}
+
+static int open_files(struct outputs *outputs, const struct config *config, struct sink **ret_sink,
+	struct diag *diag)
+{
+	const struct files_options options = files(outputs, config);
+
+	return config->files.json ? sink_files_new(&options, ret_sink, diag) : 0;
+}
+
 /* What a sink is made of: when one of these differs, it is made anew. */
 static bool warden_differs(const struct config *a, const struct config *b)
 {
@@ -191,29 +219,38 @@ static bool listen_differs(const struct config *a, const struct config *b)
 	return memcmp(&a->listen, &b->listen, sizeof(a->listen)) != 0 || metrics_differ(a, b);
 }
 
+static bool files_differ(const struct config *a, const struct config *b)
+{
+	return memcmp(&a->files, &b->files, sizeof(a->files)) != 0;
+}
+
 static const struct {
 	int (*open)(struct outputs *outputs, const struct config *config, struct sink **ret_sink,
 		struct diag *diag);
 	bool (*differs)(const struct config *a, const struct config *b);
-} kinds[OUTPUTS] = {
-	[OUTPUT_WARDEN] = {open_warden, warden_differs},
-	[OUTPUT_LISTEN] = {open_listen, listen_differs},
-	[OUTPUT_TEXTFILE] = {open_textfile, metrics_differ},
+} kinds[KINDS] = {
+	[KIND_WARDEN] = {open_warden, warden_differs},
+	[KIND_LISTEN] = {open_listen, listen_differs},
+	[KIND_TEXTFILE] = {open_textfile, metrics_differ},
+	[KIND_FILES] = {open_files, files_differ},
 };
 
 int outputs_open(struct outputs *outputs, const struct config *config, struct diag *diag)
 {
+	const struct files_options recording = files(outputs, config);
 	int error = 0;
 
-	for (int i = 0; i < OUTPUTS && !error; i++)
+	for (int i = 0; i < KINDS && !error; i++)
 		error = kinds[i].open(outputs, config, &outputs->sinks[i], diag);
+	if (!error && config->files.recording)
+		error = files_recorder_new(&recording, &outputs->recorder, diag);
 	return error;
 }
 
 /* The old one goes first: two cannot listen on one port. */
 void outputs_reload(struct outputs *outputs, const struct config *old, const struct config *config)
 {
-	for (int i = 0; i < OUTPUTS; i++) {
+	for (int i = 0; i < KINDS; i++) {
 		struct diag diag = {};
 
 		if (!kinds[i].differs(old, config))
@@ -228,7 +265,13 @@ void outputs_reload(struct outputs *outputs, const struct config *old, const str
 /* A sink's failure is its own, and told by itself. */
 void outputs_report(struct outputs *outputs, const struct report *report)
 {
-	for (int i = 0; i < OUTPUTS; i++)
+	for (int i = 0; i < KINDS; i++)
 		if (outputs->sinks[i])
 			(void)sink_write(outputs->sinks[i], report);
+}
+
+void outputs_event(struct outputs *outputs, const struct event *event)
+{
+	if (outputs->recorder)
+		(void)files_recorder_event(outputs->recorder, event);
 }

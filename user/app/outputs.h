@@ -7,6 +7,7 @@
 
 #include "config.h"
 #include "pagestay/core/report.h"
+#include "pagestay/edge/event.h"
 
 struct outputs;
 
@@ -19,10 +20,12 @@ int outputs_open(struct outputs *outputs, const struct config *config, struct di
 
 /*
  * Those whose section changed are closed and opened anew; one that cannot be is said, and is
- * missing until the next reload.
+ * missing until the next reload. The recording goes on as it began: it needs the stream from its
+ * beginning.
  */
 void outputs_reload(struct outputs *outputs, const struct config *old, const struct config *config);
 
+void outputs_event(struct outputs *outputs, const struct event *event);
 void outputs_report(struct outputs *outputs, const struct report *report);
 
 #endif
