@@ -31,7 +31,7 @@ const char options_help[] =
 	"                                       what a trim would return\n"
 	"  pagestay compare A B                 two recordings or pids side by side;\n"
 	"                                       FILE:PID or FILE:COMM names one process\n"
-	"  pagestay agent                       a daemon, configured by a file, that feeds\n"
+	"  pagestay agent                       a daemon, told by a file, that feeds\n"
 	"                                       Inner Warden, Prometheus and files\n"
 	"  pagestay doctor                      what kernel and privileges allow here\n"
 	"\n"
