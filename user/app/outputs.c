@@ -26,9 +26,52 @@
 
 enum kind { KIND_WARDEN, KIND_LISTEN, KIND_TEXTFILE, KIND_FILES, KINDS };
 
+/* What the other sinks did, for the metrics: brought up to date before each report. */
+enum count {
+	COUNT_WARDEN_WRITTEN,
+	COUNT_WARDEN_UNCONFIRMED,
+	COUNT_WARDEN_FULL,
+	COUNT_WARDEN_DAY,
+	COUNT_WARDEN_MEMORY,
+	COUNT_JSON_WRITTEN,
+	COUNT_JSON_DROPPED,
+	COUNT_RECORDING_WRITTEN,
+	COUNT_RECORDING_DROPPED,
+	COUNTS,
+};
+
+#define WARDEN(state)                                                                              \
+	{                                                                                          \
+		"warden_records", "Records for Inner Warden, by what became of them.", "state",    \
+			state, 0                                                                   \
+	}
+#define FILES(state)                                                                               \
+	{                                                                                          \
+		"file_reports", "Reports for own files, by what became of them.", "state", state,  \
+			0                                                                          \
+	}
+#define RECORDING(state)                                                                           \
+	{                                                                                          \
+		"recording_intervals", "Intervals for own recordings, by what became of them.",    \
+			"state", state, 0                                                          \
+	}
+
+static const struct prometheus_counter no_counts[COUNTS] = {
+	[COUNT_WARDEN_WRITTEN] = WARDEN("written"),
+	[COUNT_WARDEN_UNCONFIRMED] = WARDEN("unconfirmed"),
+	[COUNT_WARDEN_FULL] = WARDEN("dropped_queue_full"),
+	[COUNT_WARDEN_DAY] = WARDEN("dropped_day_full"),
+	[COUNT_WARDEN_MEMORY] = WARDEN("dropped_no_memory"),
+	[COUNT_JSON_WRITTEN] = FILES("written"),
+	[COUNT_JSON_DROPPED] = FILES("dropped"),
+	[COUNT_RECORDING_WRITTEN] = RECORDING("written"),
+	[COUNT_RECORDING_DROPPED] = RECORDING("dropped"),
+};
+
 struct outputs {
 	struct sink *sinks[KINDS];       /* NULL: not configured, or it could not be opened */
 	struct files_recorder *recorder; /* likewise */
+	struct prometheus_counter counts[COUNTS];
 	void (*say)(void *context, const char *text);
 };
 
@@ -38,6 +81,7 @@ int outputs_new(void (*say)(void *context, const char *text), struct outputs **r
 
 	if (!outputs)
 		return -ENOMEM;
+	memcpy(outputs->counts, no_counts, sizeof(outputs->counts));
 	outputs->say = say;
 	*ret_outputs = outputs;
 	return 0;
@@ -154,6 +198,8 @@ static int open_listen(struct outputs *outputs, const struct config *config, str
 		.hosts = hosts,
 		.host_count = config->listen.hosts.count,
 		.metrics = metrics(config),
+		.counters = outputs->counts,
+		.counter_count = COUNTS,
 		.say = outputs->say,
 	};
 	int error = 0;
@@ -178,6 +224,8 @@ static int open_textfile(struct outputs *outputs, const struct config *config,
 	const struct textfile_options options = {
 		.path = config->prometheus.textfile,
 		.metrics = metrics(config),
+		.counters = outputs->counts,
+		.counter_count = COUNTS,
 		.say = outputs->say,
 	};
 
@@ -262,9 +310,39 @@ void outputs_reload(struct outputs *outputs, const struct config *old, const str
 	}
 }
 
+static void count_warden(struct outputs *outputs)
+{
+	struct warden_counts now;
+
+	sink_warden_counts(outputs->sinks[KIND_WARDEN], &now);
+	outputs->counts[COUNT_WARDEN_WRITTEN].value = now.acknowledged;
+	outputs->counts[COUNT_WARDEN_UNCONFIRMED].value = now.unconfirmed;
+	outputs->counts[COUNT_WARDEN_FULL].value = now.dropped_full;
+	outputs->counts[COUNT_WARDEN_DAY].value = now.dropped_day;
+	outputs->counts[COUNT_WARDEN_MEMORY].value = now.dropped_memory;
+}
+
+static void count_files(struct outputs *outputs)
+{
+	struct files_counters now = {};
+
+	if (outputs->sinks[KIND_FILES])
+		sink_files_counters(outputs->sinks[KIND_FILES], &now);
+	outputs->counts[COUNT_JSON_WRITTEN].value = now.synced;
+	outputs->counts[COUNT_JSON_DROPPED].value = now.dropped;
+	now = (struct files_counters){};
+	if (outputs->recorder)
+		files_recorder_counters(outputs->recorder, &now);
+	outputs->counts[COUNT_RECORDING_WRITTEN].value = now.synced;
+	outputs->counts[COUNT_RECORDING_DROPPED].value = now.dropped;
+}
+
 /* A sink's failure is its own, and told by itself. */
 void outputs_report(struct outputs *outputs, const struct report *report)
 {
+	if (outputs->sinks[KIND_WARDEN])
+		count_warden(outputs);
+	count_files(outputs);
 	for (int i = 0; i < KINDS; i++)
 		if (outputs->sinks[i])
 			(void)sink_write(outputs->sinks[i], report);
