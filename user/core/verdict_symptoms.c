@@ -52,13 +52,21 @@ static enum verdict_answer rss_grows(
 		(facts->rss_bytes > first && facts->rss_bytes - first >= facts->material_bytes));
 }
 
+static const char *unread(const struct facts *facts)
+{
+	return facts->xray_jemalloc
+		       ? "what jemalloc counts from outside are pages, live bytes and free "
+			 "ones together"
+		       : "there is no x-ray of its heap";
+}
+
 static enum verdict_answer no_leak_is_found(
 	const struct facts *facts, const struct verdict *verdict, struct verdict_symptom *symptom)
 {
 	char live[16], grown[16];
 
 	if (!facts->xray_glibc && (!facts->xray_jemalloc || facts->live_bytes == REPORT_UNKNOWN)) {
-		SAY(symptom, "live memory cannot be told from free: no x-ray of its heap");
+		SAY(symptom, "live memory cannot be told from free: %s", unread(facts));
 		return ANSWER_UNKNOWN;
 	}
 	if (facts->live.count < TREND_SAMPLES || facts->observed_s < VERDICT_WATCH_S) {
@@ -79,7 +87,7 @@ static enum verdict_answer rss_is_far_above(
 	char rss[16], live[16], held[16];
 
 	if (facts->live_bytes == REPORT_UNKNOWN || facts->rss_bytes == REPORT_UNKNOWN) {
-		SAY(symptom, "what is live is not known: no x-ray of its heap");
+		SAY(symptom, "what is live is not known: %s", unread(facts));
 		return ANSWER_UNKNOWN;
 	}
 	SAY(symptom, "RSS is %s, live memory %s, and %s is held free",
@@ -147,7 +155,7 @@ static enum verdict_answer restart_helps(
 	char to[16], from[16];
 
 	if (held == REPORT_UNKNOWN || facts->rss_bytes == REPORT_UNKNOWN) {
-		SAY(symptom, "what a restart would drop is not known: no x-ray of its heap");
+		SAY(symptom, "what a restart would drop is not known: %s", unread(facts));
 		return ANSWER_UNKNOWN;
 	}
 	after = facts->rss_bytes > held ? facts->rss_bytes - held : 0;
