@@ -24,7 +24,8 @@
 #define POINTERS        512  /* read at once; a page of them at most */
 #define STATUS_BYTES    4096
 #define DELETED         " (deleted)"
-#define SETTLE_ATTEMPTS 2
+#define SETTLE_ATTEMPTS 20
+#define SETTLE_PAUSE_NS 1000000
 
 static const char *const outcome_words[JEMALLOC_OUTCOMES] = {
 	[JEMALLOC_CALIBRATED] = "",
@@ -427,14 +428,20 @@ static int read_counters(struct reading *reading)
 	return reading->arenas > 0 && pages <= reading->mapped_pages ? 0 : -EINVAL;
 }
 
-/* The process may have mapped more since its mappings were looked at. */
+/*
+ * The process may have mapped more since its mappings were looked at, or be about to make an arena,
+ * or have lost its processor between two counters.
+ */
 static int read_settled(struct reading *reading)
 {
+	const struct timespec pause = {.tv_nsec = SETTLE_PAUSE_NS};
+
 	for (unsigned attempt = 1;; attempt++) {
 		int error = read_counters(reading);
 
 		if ((error != -EINVAL && error != -EFAULT) || attempt == SETTLE_ATTEMPTS)
 			return error;
+		(void)nanosleep(&pause, NULL);
 		error = target_refresh(reading->target);
 		if (error)
 			return error;
