@@ -130,9 +130,7 @@ static void put_thresholds(const struct sink_text *text, FILE *page, const struc
 	cell_bytes(heap->mmap_threshold_bytes, mmap_bytes);
 	cell_bytes(heap->top_pad_bytes, pad);
 	text_put_line(text, page, "thresholds  trim %s, mmap %s, top pad %s: %s", trim, mmap_bytes,
-		pad,
-		heap->thresholds_dynamic == 0 ? "fixed by a setting"
-					      : "over 128K: raised");
+		pad, heap->thresholds_dynamic == 0 ? "fixed by a setting" : "over 128K: raised");
 }
 
 static void put_pins(const struct sink_text *text, FILE *page, const struct heap *heap)

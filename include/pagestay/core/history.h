@@ -13,8 +13,9 @@
 struct history_sample {
 	uint64_t at_ns; /* since watching of the process began */
 	uint64_t rss_bytes, anon_bytes;
-	/* Of an x-ray that walked most of the heap. Live: of jemalloc, where allocated bytes are not known, its active pages.
-	 * Held free: what of it is resident; of jemalloc its dirty pages. */
+	/* Of an x-ray that walked most of the heap. Live: of jemalloc, where allocated bytes are
+	 * not known, its active pages. Held free: what of it is resident; of jemalloc its dirty
+	 * pages. */
 	uint64_t live_bytes, held_free_bytes;
 	uint64_t requests; /* since watching began; REPORT_UNKNOWN: requests are not counted */
 };

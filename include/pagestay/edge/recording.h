@@ -44,8 +44,9 @@ int recording_writer_close(struct recording_writer *writer);
 int recording_reader_new(FILE *file, struct recording_reader **ret_reader, struct diag *diag);
 
 /*
- * The next event, valid until the next call: 1, or 0 at the end, or -errno. -EBADMSG: damaged or cut here, `diag` names the
- * byte offset; there is nothing sound behind it. Reading on after 0 or -errno gives the same.
+ * The next event, valid until the next call: 1, or 0 at the end, or -errno. -EBADMSG: damaged or
+ * cut here, `diag` names the byte offset; there is nothing sound behind it. Reading on after 0 or
+ * -errno gives the same.
  */
 int recording_read(struct recording_reader *reader, struct event *ret_event, struct diag *diag);
 
