@@ -157,6 +157,21 @@ static void long_lines_and_lists_are_refused(void **state)
 	refuse(text, ":34: '33' is not 1 to 65535");
 }
 
+static void a_section_differs_by_its_values(void **state)
+{
+	struct config other;
+
+	accept("[watch]\nport = 1\n[files]\njson = yes\nkeep-bytes = 1G\n");
+	other = config;
+	assert_false(config_differs(&config, &other, "files"));
+	accept("[watch]\nport = 2\n[files]\njson = yes\nkeep-bytes = 1024M\n");
+	assert_false(config_differs(&config, &other, "files"));
+	assert_true(config_differs(&config, &other, "watch"));
+	accept("[files]\nkeep-bytes = 1G\n");
+	assert_true(config_differs(&config, &other, "files"));
+	assert_false(config_differs(&config, &other, "listen"));
+}
+
 static void files_that_cannot_be_read_are_told(void **state)
 {
 	memset(&diag, 0, sizeof(diag));
@@ -233,6 +248,7 @@ int main(void)
 		cmocka_unit_test(values_go_where_they_belong),
 		cmocka_unit_test(what_is_wrong_is_named_with_its_line),
 		cmocka_unit_test(long_lines_and_lists_are_refused),
+		cmocka_unit_test(a_section_differs_by_its_values),
 		cmocka_unit_test(files_that_cannot_be_read_are_told),
 		cmocka_unit_test(the_example_has_every_key_with_its_default),
 		cmocka_unit_test(the_manual_has_every_key),

@@ -406,3 +406,49 @@ int config_load(const char *path, struct config *ret_config, struct diag *diag)
 		*ret_config = reading.config;
 	return error;
 }
+
+static bool lists_differ(const struct config_list *a, const struct config_list *b)
+{
+	bool differ = a->count != b->count;
+
+	for (unsigned i = 0; !differ && i < a->count; i++)
+		differ = strcmp(a->texts[i], b->texts[i]) != 0;
+	return differ;
+}
+
+static bool values_differ(const struct config_key *key, const void *a, const void *b)
+{
+	switch ((enum kind)key->kind) {
+	case KIND_FLAG:
+		return *(const bool *)a != *(const bool *)b;
+	case KIND_COUNT:
+	case KIND_CHOICE:
+		return *(const unsigned *)a != *(const unsigned *)b;
+	case KIND_BYTES:
+		return *(const uint64_t *)a != *(const uint64_t *)b;
+	case KIND_RATIO:
+	case KIND_SECONDS:
+		return *(const double *)a != *(const double *)b;
+	case KIND_TEXT:
+	case KIND_PATH:
+	case KIND_PATTERN:
+		return strcmp(a, b) != 0;
+	case KIND_LIST:
+	case KIND_NUMBERS:
+		return lists_differ(a, b);
+	}
+	return true;
+}
+
+bool config_differs(const struct config *a, const struct config *b, const char *section)
+{
+	for (size_t i = 0; i < config_key_count; i++) {
+		const struct config_key *key = &config_keys[i];
+
+		if (strcmp(key->section, section) == 0 &&
+			values_differ(
+				key, (const char *)a + key->offset, (const char *)b + key->offset))
+			return true;
+	}
+	return false;
+}

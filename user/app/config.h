@@ -90,4 +90,7 @@ void config_defaults(struct config *config);
  */
 int config_load(const char *path, struct config *ret_config, struct diag *diag);
 
+/* Whether a key of the section has another value. */
+bool config_differs(const struct config *a, const struct config *b, const char *section);
+
 #endif

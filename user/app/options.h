@@ -40,36 +40,33 @@ enum command {
 enum output { OUTPUT_TEXT, OUTPUT_JSON, OUTPUT_MARKDOWN };
 
 struct options {
-	enum command command;
-	uint32_t pids[OPTIONS_MAX_PIDS];
-	unsigned pid_count;
-	uint16_t ports[PS_MAX_PORTS];
-	unsigned port_count;
-	const char *units[OPTIONS_MAX_GROUPS]; /* any of them; none: any */
-	unsigned unit_count;
-	const char *cgroups[OPTIONS_MAX_GROUPS];
-	unsigned cgroup_count;
-	bool by_comm;
-	regex_t comm;       /* if by_comm */
-	enum output output; /* markdown: of compare only */
-	bool requests;      /* --detail requests or pages, not ledger */
-	bool pages;         /* --detail pages */
-	bool detail;        /* given; else -p decides */
-	bool routes;
-	bool xray;
+	regex_t comm;                            /* if by_comm */
+	const char *units[OPTIONS_MAX_GROUPS];   /* any of them; none: any */
+	const char *cgroups[OPTIONS_MAX_GROUPS]; /* likewise */
+	const char *file;                        /* of record, replay and agent */
+	const char *sides[2]; /* of compare: a pid, FILE, FILE:PID or FILE:COMM */
+	double interval_s;
+	double for_s;  /* how long diagnose and compare watch */
 	double xray_s; /* between x-rays of a process; 0: at every interval */
-	bool verbose;
+	enum command command;
+	enum output output; /* markdown: of compare only */
+	uint32_t pids[OPTIONS_MAX_PIDS];
+	unsigned pid_count, port_count, unit_count, cgroup_count;
 	unsigned top;
 	unsigned max_processes, max_routes, max_pages;
-	unsigned ring_bytes;    /* 0: the defaults */
-	unsigned sample_level;  /* one page in 2^level */
+	unsigned ring_bytes;   /* 0: the defaults */
+	unsigned sample_level; /* one page in 2^level */
+	unsigned count;        /* 0: until a signal */
+	uint16_t ports[PS_MAX_PORTS];
+	bool by_comm;
+	bool requests; /* --detail requests or pages, not ledger */
+	bool pages;    /* --detail pages */
+	bool detail;   /* given; else -p decides */
+	bool routes;
+	bool xray;
+	bool verbose;
 	bool check_config;      /* of agent */
-	const char *file;       /* of record, replay and agent */
-	const char *sides[2];   /* of compare: a pid, FILE, FILE:PID or FILE:COMM */
 	bool marks_by_requests; /* of compare; else by time */
-	double for_s;           /* how long diagnose and compare watch */
-	double interval_s;
-	unsigned count; /* 0: until a signal */
 };
 
 /* 0, or -EINVAL with what is wrong. */

@@ -251,37 +251,25 @@ static int open_files(struct outputs *outputs, const struct config *config, stru
 	return config->files.json ? sink_files_new(&options, ret_sink, diag) : 0;
 }
 
-/* What a sink is made of: when one of these differs, it is made anew. */
-static bool warden_differs(const struct config *a, const struct config *b)
-{
-	return memcmp(&a->warden, &b->warden, sizeof(a->warden)) != 0;
-}
-
-static bool metrics_differ(const struct config *a, const struct config *b)
-{
-	return memcmp(&a->prometheus, &b->prometheus, sizeof(a->prometheus)) != 0;
-}
-
-static bool listen_differs(const struct config *a, const struct config *b)
-{
-	return memcmp(&a->listen, &b->listen, sizeof(a->listen)) != 0 || metrics_differ(a, b);
-}
-
-static bool files_differ(const struct config *a, const struct config *b)
-{
-	return memcmp(&a->files, &b->files, sizeof(a->files)) != 0;
-}
-
+/* The sections that a sink is made of: when one of them changes, it is made anew. */
 static const struct {
 	int (*open)(struct outputs *outputs, const struct config *config, struct sink **ret_sink,
 		struct diag *diag);
-	bool (*differs)(const struct config *a, const struct config *b);
+	const char *sections[2];
 } kinds[KINDS] = {
-	[KIND_WARDEN] = {open_warden, warden_differs},
-	[KIND_LISTEN] = {open_listen, listen_differs},
-	[KIND_TEXTFILE] = {open_textfile, metrics_differ},
-	[KIND_FILES] = {open_files, files_differ},
+	[KIND_WARDEN] = {open_warden, {"inner-warden"}},
+	[KIND_LISTEN] = {open_listen, {"listen", "prometheus"}},
+	[KIND_TEXTFILE] = {open_textfile, {"prometheus"}},
+	[KIND_FILES] = {open_files, {"files"}},
 };
+
+static bool differs(enum kind kind, const struct config *a, const struct config *b)
+{
+	const char *const *sections = kinds[kind].sections;
+
+	return config_differs(a, b, sections[0]) ||
+	       (sections[1] && config_differs(a, b, sections[1]));
+}
 
 int outputs_open(struct outputs *outputs, const struct config *config, struct diag *diag)
 {
@@ -301,7 +289,7 @@ void outputs_reload(struct outputs *outputs, const struct config *old, const str
 	for (int i = 0; i < KINDS; i++) {
 		struct diag diag = {};
 
-		if (!kinds[i].differs(old, config))
+		if (!differs(i, old, config))
 			continue;
 		(void)sink_close(outputs->sinks[i]);
 		outputs->sinks[i] = NULL;

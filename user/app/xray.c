@@ -92,10 +92,7 @@ int run_check_target(uint32_t pid, struct diag *diag)
 struct look {
 	struct event_process process;
 	struct event_memory memory;
-	struct allocators allocators;
-	struct heap heap;
-	struct xray_remarks remarks;
-	bool settled;
+	struct xray_result xray;
 };
 
 static int look_into(const struct procfs *procfs, const struct ps_proc_key *key, struct look *look)
@@ -107,8 +104,8 @@ static int look_into(const struct procfs *procfs, const struct ps_proc_key *key,
 	if (!error)
 		error = procfs_process(procfs, key, &look->process);
 	if (!error)
-		error = xray_process(xray, key, clock_ns(CLOCK_MONOTONIC) + WALK_MAX_NS,
-			&look->allocators, &look->settled, &look->heap, &look->remarks, &unused);
+		error = xray_process(xray, key, true, clock_ns(CLOCK_MONOTONIC) + WALK_MAX_NS,
+			&look->xray, &unused);
 	return error ? error : procfs_memory(procfs, key, false, &look->memory);
 }
 
@@ -122,9 +119,9 @@ static int show(
 		.key = *key,
 		.process = &look->process,
 		.memory = &look->memory,
-		.allocators = &look->allocators,
-		.heap = &look->heap,
-		.remarks = &look->remarks,
+		.allocators = &look->xray.allocators,
+		.heap = &look->xray.heap,
+		.remarks = &look->xray.remarks,
 	};
 
 	(void)gethostname(host, sizeof(host) - 1);

@@ -281,7 +281,7 @@ static int list_once(struct walk *walk, unsigned bin, bool collected, unsigned t
 	error = memory_read(&walk->memory, heads + bin * sizeof(head), &head, sizeof(head));
 	if (error)
 		return error;
-	return collected ? list_collected(walk, bin, head, tries * FAST_FRESH)
+	return collected ? list_collected(walk, bin, head, (size_t)tries * FAST_FRESH)
 			 : list_directly(walk, bin, head);
 }
 
@@ -290,9 +290,9 @@ static int list_once(struct walk *walk, unsigned bin, bool collected, unsigned t
  * last of a tcache's list. So the longest of some rounds counts, and another must have come about
  * as far.
  */
-static bool is_near(size_t count, size_t most)
+static bool are_near(size_t a, size_t b)
 {
-	return count + count / 8 + FAST_STRAY >= most;
+	return a + a / 8 + FAST_STRAY >= b && b + b / 8 + FAST_STRAY >= a;
 }
 
 /* A list that is changed while it is followed is followed again. What a last try found stays. */
@@ -308,8 +308,7 @@ static int list_bin(struct walk *walk, unsigned bin, bool collected)
 
 		if (error && error != -EAGAIN)
 			return error;
-		if (!error &&
-			(!count || (rounds++ && is_near(count, most) && is_near(most, count))))
+		if (!error && (!count || (rounds++ && are_near(count, most))))
 			return 0;
 		if (tries == FAST_TRIES)
 			return -EAGAIN;

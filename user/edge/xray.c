@@ -143,30 +143,36 @@ static int walk_heaps(struct xray *xray, struct target *target, const struct all
 	return 0;
 }
 
-int xray_process(struct xray *xray, const struct ps_proc_key *key, uint64_t deadline_ns,
-	struct allocators *ret_allocators, bool *ret_settled, struct heap *ret_heap,
-	struct xray_remarks *ret_remarks, struct diag *diag)
+static int look_into(struct xray *xray, struct target *target, bool walk, uint64_t deadline_ns,
+	struct xray_result *result)
+{
+	int error =
+		allocators_detect(xray->allocators, target, &result->allocators, &result->settled);
+
+	if (error || !walk)
+		return error;
+	error = walk_heaps(
+		xray, target, &result->allocators, deadline_ns, &result->heap, &result->remarks);
+	return error ? error : procfs_heap(xray->procfs, target_key(target), &result->heap);
+}
+
+int xray_process(struct xray *xray, const struct ps_proc_key *key, bool walk, uint64_t deadline_ns,
+	struct xray_result *ret_result, struct diag *diag)
 {
 	_cleanup_(cleanup_target) struct target *target = NULL;
-	struct xray_remarks remarks = {};
+	struct xray_result result = {.walked = walk};
 	uint64_t began_ns = now_ns();
 	int error = target_open(xray->procfs, key, &target, diag);
 
-	if (!error)
-		target_cancel_by(target, &xray->cancelled);
-	if (!error)
-		error = allocators_detect(xray->allocators, target, ret_allocators, ret_settled);
-	if (!error && ret_heap) {
-		heap_unknown(ret_heap);
-		error = walk_heaps(xray, target, ret_allocators, deadline_ns, ret_heap, &remarks);
-	}
-	if (!error && ret_heap)
-		error = procfs_heap(xray->procfs, key, ret_heap);
 	if (error)
 		return error;
-	if (ret_heap)
-		ret_heap->walk_ns = now_ns() - began_ns;
-	if (ret_remarks)
-		*ret_remarks = remarks;
+	target_cancel_by(target, &xray->cancelled);
+	heap_unknown(&result.heap);
+	error = look_into(xray, target, walk, deadline_ns, &result);
+	if (error)
+		return error;
+	if (walk)
+		result.heap.walk_ns = now_ns() - began_ns;
+	*ret_result = result;
 	return 0;
 }

@@ -63,7 +63,7 @@ static void put_allocator(const struct sink_text *text, FILE *page, const char *
 	text_for_terminal(allocator->version, strlen(allocator->version), ALLOCATOR_VERSION_BYTES,
 		version, sizeof(version));
 	text_for_terminal(allocator->evidence, strlen(allocator->evidence),
-		2 * ALLOCATOR_EVIDENCE_BYTES, evidence, sizeof(evidence));
+		(size_t)2 * ALLOCATOR_EVIDENCE_BYTES, evidence, sizeof(evidence));
 	(void)snprintf(words, sizeof(words), "%s%s%s%s%s%s", allocator_names[allocator->name],
 		version[0] ? " " : "", version, allocator->is_static ? ", static" : "",
 		evidence[0] ? ": " : "", evidence);
@@ -78,7 +78,7 @@ void text_put_allocators(
 	for (unsigned i = 0; i < allocators->count; i++)
 		put_allocator(text, page, i ? "and" : "allocator", &allocators->list[i]);
 	text_for_terminal(allocators->settings, strlen(allocators->settings),
-		2 * ALLOCATOR_SETTINGS_BYTES, settings, sizeof(settings));
+		(size_t)2 * ALLOCATOR_SETTINGS_BYTES, settings, sizeof(settings));
 	if (settings[0])
 		text_put_words(text, page, "settings", settings);
 }

@@ -82,10 +82,8 @@ static void look_into(struct heaps *heaps, struct request *request)
 	struct heaps_result *result = &request->result;
 	struct diag diag = {};
 
-	result->error = xray_process(heaps->xray, &result->key, now_ns() + request->walk_ns,
-		&result->allocators, &result->settled, request->walk ? &result->heap : NULL, NULL,
-		&diag);
-	result->walked = request->walk && !result->error;
+	result->error = xray_process(heaps->xray, &result->key, request->walk,
+		now_ns() + request->walk_ns, &result->xray, &diag);
 }
 
 static void *heaps_thread(void *context)

@@ -70,19 +70,19 @@ static void deliver(
 		return;
 	}
 	if (!process->settled) {
-		event.allocators = &result->allocators;
+		event.allocators = &result->xray.allocators;
 		live_emit(live, &event);
 	}
-	process->settled = process->settled || result->settled;
-	if (!result->walked)
+	process->settled = process->settled || result->xray.settled;
+	if (!result->xray.walked)
 		return;
-	rest_ns = WALK_REST * result->heap.walk_ns;
+	rest_ns = WALK_REST * result->xray.heap.walk_ns;
 	/* One that comes an instant before its time in an interval is not put off to the next. */
 	if (live->options.interval_ns < live->options.xray_ns && rest_ns < live->options.xray_ns)
 		rest_ns = live->options.xray_ns - live->options.interval_ns / 2;
 	process->walk_after_ns = live_clock_ns(CLOCK_MONOTONIC) + rest_ns;
 	event.kind = EVENT_HEAP;
-	event.heap = &result->heap;
+	event.heap = &result->xray.heap;
 	live_emit(live, &event);
 }
 

@@ -20,15 +20,21 @@ struct xray_remarks {
 	char unread[256]; /* what of the heap cannot be read, and why; "" if nothing */
 };
 
+struct xray_result {
+	struct allocators allocators;
+	bool settled;     /* as allocators_detect */
+	bool walked;      /* `heap` is filled with whatever is known of it */
+	struct heap heap; /* unknown if not walked */
+	struct xray_remarks remarks;
+};
+
 /*
- * Which allocators: as allocators_detect. With `ret_heap` the heap is walked as well, until
- * CLOCK_MONOTONIC reaches deadline_ns; it is filled whatever is known, also where no walk of this
- * allocator exists. `ret_remarks` may be NULL. Errors are those of target_open, and -ESRCH of a
- * process that ended or called exec meanwhile.
+ * Which allocators, and with `walk` the heap, until CLOCK_MONOTONIC reaches deadline_ns; it counts
+ * as walked also where no walk of this allocator exists. Errors are those of target_open, and
+ * -ESRCH of a process that ended or called exec meanwhile.
  */
-int xray_process(struct xray *xray, const struct ps_proc_key *key, uint64_t deadline_ns,
-	struct allocators *ret_allocators, bool *ret_settled, struct heap *ret_heap,
-	struct xray_remarks *ret_remarks, struct diag *diag);
+int xray_process(struct xray *xray, const struct ps_proc_key *key, bool walk, uint64_t deadline_ns,
+	struct xray_result *ret_result, struct diag *diag);
 
 /* From any thread: the x-ray under way, and every later one, ends soon with -ECANCELED. */
 void xray_cancel(struct xray *xray);

@@ -14,10 +14,7 @@ struct heaps;
 struct heaps_result {
 	struct ps_proc_key key;
 	int error; /* 0, or the -errno of xray_process */
-	bool settled;
-	bool walked; /* `heap` is filled */
-	struct allocators allocators;
-	struct heap heap;
+	struct xray_result xray;
 };
 
 /* `procfs` is borrowed and must outlive the result. Signals that are blocked now stay so there. */
