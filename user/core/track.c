@@ -201,29 +201,28 @@ static int fold_page_event(struct tracked_process *process, const struct event *
 /* Numbers by which something is indexed are made sound here. */
 static int fold_allocators(struct tracked_process *process, const struct allocators *event)
 {
-	struct allocators *allocators = process->allocators;
+	struct allocators *allocators = allocators_copy(event);
 
 	if (!allocators)
-		allocators = malloc(sizeof(*allocators));
-	if (!allocators)
 		return -ENOMEM;
-	*allocators = *event;
+	free(process->allocators);
+	process->allocators = allocators;
 	if (allocators->count > ALLOCATORS)
 		allocators->count = ALLOCATORS;
 	for (unsigned i = 0; i < ALLOCATORS; i++)
 		if ((unsigned)allocators->list[i].name >= ALLOCATOR_NAMES)
 			allocators->list[i].name = ALLOCATOR_UNKNOWN;
-	process->allocators = allocators;
 	return 0;
 }
 
 static int fold_heap(struct tracked_process *process, const struct heap *event)
 {
-	struct heap *heap = process->heap ? process->heap : malloc(sizeof(*heap));
+	struct heap *heap = heap_copy(event);
 
 	if (!heap)
 		return -ENOMEM;
-	*heap = *event;
+	free(process->heap);
+	process->heap = heap;
 	if ((unsigned)heap->allocator >= ALLOCATOR_NAMES)
 		heap->allocator = ALLOCATOR_UNKNOWN;
 	if ((unsigned)heap->huge_mode > HEAP_HUGE_ALWAYS)
@@ -233,7 +232,6 @@ static int fold_heap(struct tracked_process *process, const struct heap *event)
 	for (unsigned i = 0; i < HEAP_PINS; i++)
 		if ((unsigned)heap->pins[i].owner >= HEAP_OWNERS)
 			heap->pins[i].owner = HEAP_OWNER_APPLICATION;
-	process->heap = heap;
 	process->heap_age_ns = 0;
 	return 0;
 }

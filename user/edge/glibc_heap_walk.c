@@ -47,12 +47,12 @@ struct cursor {
 struct pass {
 	struct walk *walk;
 	struct segment *segment;
-	struct cursor now, last, before; /* where the window began, and the one before */
 	uint64_t fills;
 	uint64_t stuck_at;
-	unsigned retries, retreats;
+	unsigned retreats;
 	size_t tcaches_before;
 	struct glibc_heap_damage damage;
+	struct cursor now, last, before; /* where the window began, and the one before */
 };
 
 /* What a look at a chunk ends with, besides 0 and errors. */
@@ -496,21 +496,20 @@ static void start(struct pass *pass, struct cursor *ret_cursor)
 }
 
 /* 0 if there is another try, from an earlier chunk the more there were. */
-static int retreat(struct pass *pass)
+static int retreat(struct pass *pass, unsigned *retries)
 {
-	const uint64_t pause = (uint64_t)PAUSE_NS << pass->retries;
+	const uint64_t pause = (uint64_t)PAUSE_NS << *retries;
 	int error = memory_check_time(&pass->walk->memory);
 
 	if (error)
 		return error;
-	if (pass->stuck_at != pass->damage.address)
-		pass->retries = 0;
+	*retries = pass->stuck_at == pass->damage.address ? *retries + 1 : 1;
 	pass->stuck_at = pass->damage.address;
-	if (++pass->retries > RETRIES || ++pass->retreats > RETREATS_MAX)
+	if (*retries > RETRIES || ++pass->retreats > RETREATS_MAX)
 		return TORN;
 	pause_ns(pause < PAUSE_MAX_NS ? pause : PAUSE_MAX_NS);
-	pass->now = pass->retries % 4 == 3 ? pass->before : pass->last;
-	if (pass->retries == RETRIES - 1)
+	pass->now = *retries % 4 == 3 ? pass->before : pass->last;
+	if (*retries == RETRIES - 1)
 		start(pass, &pass->now);
 	pass->last = pass->before = pass->now;
 	pass->walk->tcache_count = pass->now.tcache_count;
@@ -541,6 +540,7 @@ static int mark(struct pass *pass)
 int walk_segment(struct walk *walk, struct segment *segment)
 {
 	struct pass pass;
+	unsigned retries = 0;
 	int result = 0;
 
 	walk->memory.is_huge = segment->is_huge;
@@ -558,7 +558,7 @@ int walk_segment(struct walk *walk, struct segment *segment)
 		if (result == 0)
 			result = mark(&pass);
 		if (result == TORN)
-			result = retreat(&pass);
+			result = retreat(&pass, &retries);
 	}
 	if (result == ENDED) {
 		finish(&pass);

@@ -5,6 +5,7 @@
  */
 #include "pagestay/edge/heap.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 const char *const allocator_names[ALLOCATOR_NAMES] = {
@@ -36,4 +37,22 @@ void heap_unknown(struct heap *ret_heap)
 	ret_heap->pin_count = 0;
 	memset(ret_heap->pins, 0, sizeof(ret_heap->pins));
 	ret_heap->huge_mode = HEAP_HUGE_UNKNOWN;
+}
+
+struct heap *heap_copy(const struct heap *heap)
+{
+	struct heap *copy = malloc(sizeof(*copy));
+
+	if (copy)
+		*copy = *heap;
+	return copy;
+}
+
+struct allocators *allocators_copy(const struct allocators *allocators)
+{
+	struct allocators *copy = malloc(sizeof(*copy));
+
+	if (copy)
+		*copy = *allocators;
+	return copy;
 }

@@ -22,7 +22,7 @@ struct request {
 };
 
 struct queue {
-	struct request *first, **end;
+	struct request *first, *last; /* NULL: none */
 };
 
 struct heaps {
@@ -36,17 +36,14 @@ struct heaps {
 	bool ending;
 };
 
-static void queue_init(struct queue *queue)
-{
-	queue->first = NULL;
-	queue->end = &queue->first;
-}
-
 static void queue_put(struct queue *queue, struct request *request)
 {
 	request->next = NULL;
-	*queue->end = request;
-	queue->end = &request->next;
+	if (queue->last)
+		queue->last->next = request;
+	else
+		queue->first = request;
+	queue->last = request;
 }
 
 static struct request *queue_get(struct queue *queue)
@@ -57,7 +54,7 @@ static struct request *queue_get(struct queue *queue)
 		return NULL;
 	queue->first = request->next;
 	if (!queue->first)
-		queue->end = &queue->first;
+		queue->last = NULL;
 	return request;
 }
 
@@ -129,8 +126,6 @@ int heaps_new(const struct procfs *procfs, struct heaps **ret_heaps)
 
 	if (!heaps)
 		return -ENOMEM;
-	queue_init(&heaps->asked);
-	queue_init(&heaps->done);
 	error = init_sync(heaps);
 	if (error) {
 		free(heaps);

@@ -141,4 +141,8 @@ struct heap {
 /* Everything unknown. */
 void heap_unknown(struct heap *ret_heap);
 
+/* A copy to be freed, NULL when out of memory. */
+struct heap *heap_copy(const struct heap *heap);
+struct allocators *allocators_copy(const struct allocators *allocators);
+
 #endif
