@@ -18,7 +18,7 @@
 #include "privileges.h"
 #include "run.h"
 
-#define NS_PER_S 1000000000ull
+#include "pagestay/base/clock.h"
 
 struct agent {
 	const char *path; /* of the configuration */
@@ -33,14 +33,6 @@ struct agent {
 static void say(void *context, const char *text)
 {
 	(void)fprintf(stderr, "pagestay: %s\n", text);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
 /*
@@ -126,7 +118,7 @@ static int take_report(void *context, const struct report *report)
 static void idle(void *context)
 {
 	struct agent *agent = context;
-	uint64_t now = now_ns();
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 
 	if (!agent->ready)
 		(void)sd_notify(0, "READY=1\nSTATUS=watching");
@@ -144,8 +136,8 @@ static void reload(void *context)
 	static struct config config;
 	struct diag diag = {};
 
-	(void)sd_notifyf(
-		0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(now_ns() / 1000));
+	(void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
+		(unsigned long long)(clock_ns(CLOCK_MONOTONIC) / 1000));
 	if (config_load(agent->path, &config, &diag)) {
 		say(NULL, diag.text);
 		say(NULL, "the configuration stays as it was");

@@ -19,10 +19,10 @@
 #include "pagestay/sink/files.h"
 #include "pagestay/sink/listen.h"
 #include "pagestay/sink/prometheus.h"
+#include "pagestay/base/clock.h"
 #include "pagestay/sink/warden.h"
 
 #define STATE_DIRECTORY "/var/lib/pagestay"
-#define NS_PER_S        1000000000ull
 
 enum kind { KIND_WARDEN, KIND_LISTEN, KIND_TEXTFILE, KIND_FILES, KINDS };
 
@@ -100,10 +100,7 @@ void outputs_free(struct outputs *outputs)
 
 static uint64_t wall_ns(void *context)
 {
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	return now.tv_sec * NS_PER_S + now.tv_nsec;
+	return clock_ns(CLOCK_REALTIME);
 }
 
 /* Of systemd's StateDirectory=, else the usual one where it is there. */

@@ -21,10 +21,10 @@
 #include "pagestay/edge/recording.h"
 #include "pagestay/sink/sink.h"
 #include "pagestay/source/live.h"
+#include "pagestay/base/clock.h"
 #include "pagestay/source/replay.h"
 
 #define URGENT_NS         100000000ull /* how often processes that came and went are looked at */
-#define NS_A_SECOND       1000000000ull
 #define DEFAULT_COLUMNS   80
 #define BUNDLED_RECORDING "tests/recordings/demo.psr"
 
@@ -138,10 +138,10 @@ static struct live_options live_options(const struct options *options)
 		.requests = options->requests,
 		.routes = options->routes,
 		.pages = options->pages,
-		.xray_ns = options->xray ? options->xray_s * NS_A_SECOND + 1 : 0,
+		.xray_ns = options->xray ? options->xray_s * NS_PER_S + 1 : 0,
 		.max_pages = options->max_pages,
 		.level = options->sample_level,
-		.interval_ns = options->interval_s * NS_A_SECOND,
+		.interval_ns = options->interval_s * NS_PER_S,
 		.verbose = options->verbose,
 		.max_processes = options->max_processes,
 		.max_routes = options->max_routes,
@@ -154,14 +154,6 @@ static int open_live(struct pump *pump, const struct options *options, struct di
 	const struct live_options live = live_options(options);
 
 	return source_live_open(&live, &pump->source, diag);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * NS_A_SECOND + now.tv_nsec;
 }
 
 /* 1: the signal asks to end. */
@@ -182,7 +174,7 @@ static int wait_interval(struct pump *pump, const struct options *options, const
 	uint64_t deadline_ns, struct diag *diag)
 {
 	for (;;) {
-		uint64_t now = now_ns();
+		uint64_t now = clock_ns(CLOCK_MONOTONIC);
 		uint64_t wait_ns = deadline_ns > now ? deadline_ns - now : 0;
 		struct timespec timeout = {};
 		int result, number;
@@ -209,7 +201,7 @@ static void say_watching(const struct pump *pump, const struct options *options)
 
 static uint64_t interval_ns(const struct options *options)
 {
-	return options->interval_s * NS_A_SECOND;
+	return options->interval_s * NS_PER_S;
 }
 
 /*
@@ -225,7 +217,7 @@ static int live_loop(struct pump *pump, const struct options *options, const sig
 	if (result < 0)
 		return result;
 	say_watching(pump, options);
-	deadline_ns = now_ns() + interval_ns(options);
+	deadline_ns = clock_ns(CLOCK_MONOTONIC) + interval_ns(options);
 	do {
 		int ended = wait_interval(pump, options, signals, deadline_ns, diag);
 
@@ -237,8 +229,8 @@ static int live_loop(struct pump *pump, const struct options *options, const sig
 		if (ended)
 			break;
 		deadline_ns += interval_ns(options);
-		if (deadline_ns < now_ns())
-			deadline_ns = now_ns() + interval_ns(options);
+		if (deadline_ns < clock_ns(CLOCK_MONOTONIC))
+			deadline_ns = clock_ns(CLOCK_MONOTONIC) + interval_ns(options);
 	} while (!pump->enough && (!options->count || pump->reports < options->count));
 	return 0;
 }

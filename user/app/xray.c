@@ -11,10 +11,11 @@
 
 #include "pagestay/base/cleanup.h"
 #include "pagestay/edge/xray.h"
+#include "pagestay/base/clock.h"
 #include "pagestay/sink/xray.h"
 #include "run.h"
 
-#define WALK_MAX_NS 60000000000ull /* some 100 GB of heap */
+#define WALK_MAX_NS (60 * NS_PER_S) /* some 100 GB of heap */
 
 static void cleanup_procfs(struct procfs *procfs)
 {
@@ -29,14 +30,6 @@ static void cleanup_xray(struct xray **xray)
 static void cleanup_target(struct target **target)
 {
 	target_close(*target);
-}
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	(void)clock_gettime(clock, &now);
-	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
 /* Words for the errors that a person meets. */

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "pagestay/base/clock.h"
+
 #define REFRESHES_MAX 4096u
 #define HITS_MAX      64u
 #define COPY_EVERY    16u
@@ -34,10 +36,7 @@ void memory_deinit(struct memory *memory)
 
 int memory_check_time(const struct memory *memory)
 {
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ull + now.tv_nsec >= memory->deadline_ns ? -ETIME : 0;
+	return clock_ns(CLOCK_MONOTONIC) >= memory->deadline_ns ? -ETIME : 0;
 }
 
 int memory_read(struct memory *memory, uint64_t address, void *ret_bytes, size_t length)

@@ -22,6 +22,7 @@
 #include <time.h>
 
 #include "jemalloc_state.h"
+#include "pagestay/base/clock.h"
 #include "pagestay/base/cleanup.h"
 
 #define LIMIT_MS       3000
@@ -43,10 +44,7 @@ struct spawn {
 
 static uint64_t now_ms(void)
 {
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000ull + now.tv_nsec / 1000000;
+	return clock_ns(CLOCK_MONOTONIC) / NS_PER_MS;
 }
 
 static int move_up(int *fd)

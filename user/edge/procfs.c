@@ -13,10 +13,10 @@
 #include <limits.h>
 #include <string.h>
 
+#include "pagestay/base/clock.h"
 #include "pagestay/base/cleanup.h"
 
 #define FILE_BYTES     8192
-#define NS_PER_S       1000000000ull
 #define TASKS_MAX      4096
 #define HUGE_MODE_PATH "/sys/kernel/mm/transparent_hugepage/enabled"
 

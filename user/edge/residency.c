@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "pagestay/base/cleanup.h"
+#include "pagestay/base/clock.h"
 #include "pagestay/edge/maps.h"
 
 #define REGIONS       1024
@@ -334,14 +335,6 @@ static int pagemap_step(struct walk *walk, struct range *range)
  * The walk.
  */
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ull + now.tv_nsec;
-}
-
 /*
  * A step holds the process's mmap lock for reading. Without a pause the next one has it again
  * before a writer that waits has woken: its mmap would take as long as all steps (16 ms for 8 GiB).
@@ -364,7 +357,7 @@ static int walk_range(struct walk *walk, struct range *range)
 		if (again)
 			let_writers_in();
 
-		if (walk->stepped && now_ns() >= walk->deadline_ns)
+		if (walk->stepped && clock_ns(CLOCK_MONOTONIC) >= walk->deadline_ns)
 			return 0;
 		error = walk->residency->method == RESIDENCY_SCAN ? scan_step(walk, range)
 								  : pagemap_step(walk, range);

@@ -19,8 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOOK_NS     (60 * ROTATE_NS_PER_S) /* how often the directory is looked through */
-#define TAIL_BYTES  (1u << 20) /* what power loss leaves as zeros is looked for in so much */
+#define LOOK_NS     (60 * NS_PER_S) /* how often the directory is looked through */
+#define TAIL_BYTES  (1u << 20)      /* what power loss leaves as zeros is looked for in so much */
 #define CHUNK_BYTES 65536
 #define SAID_BYTES  (PATH_MAX + 256)
 #define LOCK_MODE   0600
@@ -47,12 +47,8 @@ __attribute__((format(printf, 2, 3))) static void say(
 
 static uint64_t wall_now_ns(const struct rotate *rotate)
 {
-	struct timespec now;
-
-	if (rotate->options.wall_ns)
-		return rotate->options.wall_ns(rotate->options.context);
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * ROTATE_NS_PER_S + (uint64_t)now.tv_nsec;
+	return rotate->options.wall_ns ? rotate->options.wall_ns(rotate->options.context)
+				       : clock_ns(CLOCK_REALTIME);
 }
 
 /* A step back of less than an hour is waited out: it does not return to a day that has ended. */

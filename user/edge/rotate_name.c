@@ -43,7 +43,7 @@ static void date_of(int64_t days, int *ret_year, unsigned *ret_month, unsigned *
 
 int rotate_day(uint64_t wall_ns, int64_t *ret_day)
 {
-	time_t seconds = (time_t)(wall_ns / ROTATE_NS_PER_S);
+	time_t seconds = (time_t)(wall_ns / NS_PER_S);
 	struct tm local;
 
 	if (!localtime_r(&seconds, &local) || local.tm_year < 0 || local.tm_year + 1900 > YEAR_MAX)

@@ -9,10 +9,10 @@
 #include <limits.h>
 #include <sys/types.h>
 
+#include "pagestay/base/clock.h"
 #include "pagestay/edge/rotate.h"
 
-#define ROTATE_NS_PER_S    1000000000ull
-#define ROTATE_NS_PER_HOUR (3600 * ROTATE_NS_PER_S)
+#define ROTATE_NS_PER_HOUR (3600 * NS_PER_S)
 #define ROTATE_MODE        0640
 #define ROTATE_NUMBER_MAX  999999
 

@@ -14,6 +14,7 @@
 
 #include "pagestay/base/cleanup.h"
 #include "pagestay/edge/allocator.h"
+#include "pagestay/base/clock.h"
 #include "pagestay/edge/jemalloc.h"
 
 struct xray {
@@ -61,14 +62,6 @@ void xray_cancel(struct xray *xray)
 uint64_t xray_file_reads(const struct xray *xray)
 {
 	return allocator_cache_reads(xray->allocators);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
 /* 0 where there is no such symbol: the walk finds it by itself. */
@@ -161,7 +154,7 @@ int xray_process(struct xray *xray, const struct ps_proc_key *key, bool walk, ui
 {
 	_cleanup_(cleanup_target) struct target *target = NULL;
 	struct xray_result result = {.walked = walk};
-	uint64_t began_ns = now_ns();
+	uint64_t began_ns = clock_ns(CLOCK_MONOTONIC);
 	int error = target_open(xray->procfs, key, &target, diag);
 
 	if (error)
@@ -172,7 +165,7 @@ int xray_process(struct xray *xray, const struct ps_proc_key *key, bool walk, ui
 	if (error)
 		return error;
 	if (walk)
-		result.heap.walk_ns = now_ns() - began_ns;
+		result.heap.walk_ns = clock_ns(CLOCK_MONOTONIC) - began_ns;
 	*ret_result = result;
 	return 0;
 }

@@ -16,10 +16,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "pagestay/base/clock.h"
+
 #define CLOSE_LIMIT_MS 700
 #define WORDS          8 /* that wait to be passed on; more are not kept */
 #define WORD_BYTES     512
-#define NS_PER_S       1000000000ull
 
 struct item {
 	struct item *next;
@@ -71,14 +72,6 @@ static void spool_free(struct spool *spool)
  * The thread.
  */
 
-static uint64_t real_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
 /* Under the lock, so that nobody is called after he was told that we are closed. */
 static uint64_t wall_ns(void *context)
 {
@@ -88,7 +81,7 @@ static uint64_t wall_ns(void *context)
 	(void)pthread_mutex_lock(&spool->lock);
 	now_ns = spool->options.wall_ns && !spool->is_abandoned
 			 ? spool->options.wall_ns(spool->options.context)
-			 : real_ns();
+			 : clock_ns(CLOCK_REALTIME);
 	(void)pthread_mutex_unlock(&spool->lock);
 	return now_ns;
 }
@@ -338,13 +331,10 @@ void spool_counters(struct spool *spool, struct files_counters *ret_counters)
 /* True if the thread has ended; then everything is the caller's. */
 static bool wait_for_end(struct spool *spool)
 {
-	struct timespec until;
+	const struct timespec until =
+		clock_timespec(clock_ns(CLOCK_MONOTONIC) + CLOSE_LIMIT_MS * NS_PER_MS);
 	bool has_ended;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += CLOSE_LIMIT_MS * 1000000L;
-	until.tv_sec += until.tv_nsec / (long)NS_PER_S;
-	until.tv_nsec %= (long)NS_PER_S;
 	(void)pthread_mutex_lock(&spool->lock);
 	spool->is_closing = true;
 	(void)pthread_cond_broadcast(&spool->changed);

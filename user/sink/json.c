@@ -10,13 +10,11 @@
 #include "json_values.h"
 #include "pagestay/sink/sink.h"
 
+#include "pagestay/base/clock.h"
 #include "pagestay/base/cleanup.h"
 
 #include <errno.h>
 #include <string.h>
-
-#define NS_PER_S  1000000000ull
-#define NS_PER_MS 1000000ull
 
 struct sink_json {
 	struct sink sink;

@@ -12,10 +12,8 @@
 
 #include "pagestay/base/cleanup.h"
 #include "pagestay/base/text.h"
+#include "pagestay/base/clock.h"
 #include "pagestay/sink/sink.h"
-
-#define NS_PER_S  1000000000ull
-#define NS_PER_MS 1000000ull
 
 json_t *json_number(uint64_t value)
 {

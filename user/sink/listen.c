@@ -32,10 +32,7 @@ struct sink_listen {
 
 static uint64_t monotonic_ns(void *context)
 {
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 * NS_PER_MS + (uint64_t)now.tv_nsec;
+	return clock_ns(CLOCK_MONOTONIC);
 }
 
 struct snapshot *listener_snapshot(struct listener *listener)

@@ -10,6 +10,7 @@
 
 #include "pagestay/sink/listen.h"
 
+#include "pagestay/base/clock.h"
 #include "pagestay/base/table.h"
 
 #include <microhttpd.h>
@@ -18,8 +19,6 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-
-#define NS_PER_MS UINT64_C(1000000)
 
 union any_address {
 	struct sockaddr any;

@@ -11,7 +11,7 @@
 #include <stdio_ext.h>
 #include <string.h>
 
-#define NS_PER_S UINT64_C(1000000000)
+#include "pagestay/base/clock.h"
 
 const char *const prometheus_content_types[PROMETHEUS_FORMATS] = {
 	"text/plain; version=0.0.4; charset=utf-8",

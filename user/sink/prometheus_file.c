@@ -10,6 +10,7 @@
 #include "pagestay/sink/prometheus.h"
 
 #include "pagestay/base/cleanup.h"
+#include "pagestay/base/clock.h"
 #include "pagestay/base/diag.h"
 
 #include <errno.h>
@@ -200,13 +201,10 @@ static int textfile_write(struct sink *sink, const struct report *report)
 /* True if the thread has ended; then the file is the caller's again. */
 static bool wait_for_end(struct textfile *file)
 {
-	struct timespec until;
+	const struct timespec until =
+		clock_timespec(clock_ns(CLOCK_MONOTONIC) + CLOSE_LIMIT_MS * NS_PER_MS);
 	bool has_ended;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += CLOSE_LIMIT_MS * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000L;
-	until.tv_nsec %= 1000000000L;
 	(void)pthread_mutex_lock(&file->lock);
 	file->is_closing = true;
 	(void)pthread_cond_broadcast(&file->changed);

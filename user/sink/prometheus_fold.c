@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NS_PER_S 1000000000ull
+#include "pagestay/base/clock.h"
 
 static void key_of(enum prometheus_naming naming, const struct report_process *process,
 	struct service_key *ret_key)

@@ -11,13 +11,12 @@
 #include "text_sink.h"
 
 #include "pagestay/base/cleanup.h"
+#include "pagestay/base/clock.h"
 #include "pagestay/base/text.h"
 
 #include <errno.h>
 #include <string.h>
 #include <time.h>
-
-#define NS_PER_S 1000000000ull
 
 #define COMM_COLUMNS        15
 #define COMM_COLUMNS_WIDE   32

@@ -14,9 +14,9 @@
 #include <sys/file.h>
 #include <time.h>
 
+#include "pagestay/base/clock.h"
 #include "pagestay/base/cleanup.h"
 
-#define NS_PER_S     1000000000ull
 #define MEMORY_NS    (300 * NS_PER_S) /* how much of a day's summary may be lost */
 #define BUSY_MOST_MS 500
 #define SAID_BYTES   320
@@ -42,11 +42,7 @@ struct sink_warden {
 
 static uint64_t real_clock(void *context)
 {
-	struct timespec now;
-
-	(void)context;
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+	return clock_ns(CLOCK_REALTIME);
 }
 
 static void pass_on(struct sink_warden *warden)

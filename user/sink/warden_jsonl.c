@@ -19,6 +19,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
+#include "pagestay/base/clock.h"
 #include "pagestay/base/cleanup.h"
 
 #define FILE_MODE   0660
@@ -54,7 +55,7 @@ struct warden_jsonl {
 
 void warden_local_date(const struct warden_place *place, char ret_date[WARDEN_DATE_BYTES])
 {
-	time_t seconds = (time_t)(place->clock(place->context) / 1000000000ull);
+	time_t seconds = (time_t)(place->clock(place->context) / NS_PER_S);
 	struct tm local;
 
 	/* localtime_r alone would never notice that the host's zone was changed. */

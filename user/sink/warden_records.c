@@ -13,10 +13,10 @@
 #include "json_values.h"
 #include "pagestay/base/cleanup.h"
 #include "pagestay/base/line.h"
+#include "pagestay/base/clock.h"
 #include "pagestay/base/text.h"
 
 #define MIB           (1024ull * 1024)
-#define NS_PER_S      1000000000ull
 #define TWO_HOURS_S   7200
 #define TWO_DAYS_S    172800
 #define TEXT_BYTES    640

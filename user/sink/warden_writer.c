@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "pagestay/base/clock.h"
 #include "pagestay/base/cleanup.h"
 
 #define BATCH_RECORDS  128
@@ -29,8 +30,6 @@
 #define CLOSE_RETRY_MS 50
 #define SAID_LINES     8
 #define SAID_BYTES     320
-#define NS_PER_MS      1000000ll
-#define NS_PER_S       1000000000ll
 
 /* What is said once when it begins and once when it ends. */
 enum trouble { TROUBLE_WRITING, TROUBLE_STATE, TROUBLE_SYNC, TROUBLES };
@@ -47,7 +46,7 @@ struct warden_writer {
 	char *memory;       /* to be kept when the records up to now are settled; NULL: none */
 	uint64_t sequence;  /* of the last record that was put */
 	bool closing, has_ended, abandoned;
-	struct timespec deadline; /* of closing */
+	uint64_t deadline_ns; /* of closing */
 	struct warden_counts counts;
 	char said[SAID_LINES][SAID_BYTES];
 	unsigned said_count;
@@ -364,51 +363,44 @@ static void after_batch(struct warden_writer *writer, const struct warden_result
 	}
 }
 
-static struct timespec in_ms(long long ms)
+/* Of CLOCK_MONOTONIC; also of the past. */
+static uint64_t in_ms(long long ms)
 {
-	struct timespec at;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &at);
-	at.tv_sec += ms / 1000;
-	at.tv_nsec += ms % 1000 * NS_PER_MS;
-	if (at.tv_nsec >= NS_PER_S) {
-		at.tv_nsec -= NS_PER_S;
-		at.tv_sec++;
-	}
-	return at;
+	return clock_ns(CLOCK_MONOTONIC) + (uint64_t)ms * NS_PER_MS;
 }
 
-static bool is_past(const struct timespec *at)
+static bool is_past(uint64_t at_ns)
 {
-	struct timespec now;
+	return clock_ns(CLOCK_MONOTONIC) >= at_ns;
+}
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec > at->tv_sec || (now.tv_sec == at->tv_sec && now.tv_nsec >= at->tv_nsec);
+static void wait_until(struct warden_writer *writer, pthread_cond_t *event, uint64_t at_ns)
+{
+	const struct timespec at = clock_timespec(at_ns);
+
+	(void)pthread_cond_timedwait(event, &writer->lock, &at);
 }
 
 /* Under the lock: waits for work, and after a failure for its time. False: it is time to end. */
 static bool wait_for_work(struct warden_writer *writer)
 {
 	unsigned times = writer->failures < 6 ? 1u << writer->failures >> 1 : RETRY_MOST;
-	struct timespec retry =
+	uint64_t retry_ns =
 		in_ms((long long)writer->retry_ms * (times > RETRY_MOST ? RETRY_MOST : times));
 
 	while (!writer->closing) {
 		bool has_work = writer->first || writer->memory;
 
-		if (has_work && (!writer->failures || is_past(&retry)))
+		if (has_work && (!writer->failures || is_past(retry_ns)))
 			return true;
 		if (has_work)
-			(void)pthread_cond_timedwait(&writer->changed, &writer->lock, &retry);
+			wait_until(writer, &writer->changed, retry_ns);
 		else
 			(void)pthread_cond_wait(&writer->changed, &writer->lock);
 	}
-	if (writer->failures) {
-		struct timespec soon = in_ms(CLOSE_RETRY_MS);
-
-		(void)pthread_cond_timedwait(&writer->ended, &writer->lock, &soon);
-	}
-	return (writer->first || writer->memory) && !is_past(&writer->deadline);
+	if (writer->failures)
+		wait_until(writer, &writer->ended, in_ms(CLOSE_RETRY_MS));
+	return (writer->first || writer->memory) && !is_past(writer->deadline_ns);
 }
 
 /* Under the lock: from the queue's first on. They stay in it, and nobody else touches them; their
@@ -528,14 +520,14 @@ int warden_writer_new(
 
 void warden_writer_end(struct warden_writer *writer)
 {
-	struct timespec deadline = in_ms(CLOSE_MS);
+	uint64_t deadline_ns = in_ms(CLOSE_MS);
 
 	(void)pthread_mutex_lock(&writer->lock);
 	writer->closing = true;
-	writer->deadline = in_ms(CLOSE_MS - CLOSE_SPARE_MS - (long long)writer->place.busy_ms);
+	writer->deadline_ns = in_ms(CLOSE_MS - CLOSE_SPARE_MS - (long long)writer->place.busy_ms);
 	(void)pthread_cond_signal(&writer->changed);
-	while (!writer->has_ended && !is_past(&deadline))
-		(void)pthread_cond_timedwait(&writer->ended, &writer->lock, &deadline);
+	while (!writer->has_ended && !is_past(deadline_ns))
+		wait_until(writer, &writer->ended, deadline_ns);
 	if (writer->counts.waiting)
 		say(writer, "%u records for the dashboard agent could not be written in time%s",
 			writer->counts.waiting,

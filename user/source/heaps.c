@@ -5,14 +5,13 @@
  * waits for a walk unless it asks to. The x-ray itself is the thread's alone. Called by the live
  * source; bounded by the processes that it watches.
  */
+#include "pagestay/base/clock.h"
 #include "pagestay/source/heaps.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
-
-#define NS_PER_S 1000000000ull
 
 struct request {
 	struct heaps_result result; /* first: it is what the caller takes and frees */
@@ -66,21 +65,13 @@ static void queue_free(struct queue *queue)
 		free(request);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * NS_PER_S + now.tv_nsec;
-}
-
 static void look_into(struct heaps *heaps, struct request *request)
 {
 	struct heaps_result *result = &request->result;
 	struct diag diag = {};
 
 	result->error = xray_process(heaps->xray, &result->key, request->walk,
-		now_ns() + request->walk_ns, &result->xray, &diag);
+		clock_ns(CLOCK_MONOTONIC) + request->walk_ns, &result->xray, &diag);
 }
 
 static void *heaps_thread(void *context)
@@ -202,7 +193,7 @@ struct heaps_result *heaps_take(struct heaps *heaps)
 
 bool heaps_wait(struct heaps *heaps, uint64_t deadline_ns)
 {
-	const struct timespec until = {deadline_ns / NS_PER_S, deadline_ns % NS_PER_S};
+	const struct timespec until = clock_timespec(deadline_ns);
 	int error = 0;
 	bool busy;
 

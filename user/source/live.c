@@ -11,7 +11,7 @@
 
 #include "pagestay/edge/cgroup.h"
 
-#define LAST_NS 1000000000ull /* what a last interval's passes and waits are parts of */
+#define LAST_NS NS_PER_S /* what a last interval's passes and waits are parts of */
 
 #include <errno.h>
 #include <stdio.h>
@@ -305,12 +305,12 @@ static void emit_loss(struct live *live)
 static void emit_tick(struct live *live, enum event_kind kind)
 {
 	struct event event = {.kind = kind};
-	uint64_t now_ns = live_clock_ns(CLOCK_MONOTONIC);
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 
-	event.tick.wall_ns = live_clock_ns(CLOCK_REALTIME);
+	event.tick.wall_ns = clock_ns(CLOCK_REALTIME);
 	event.tick.interval_ns = kind == EVENT_TICK ? now_ns - live->tick_ns : 0;
 	event.tick.self_rss_bytes = procfs_self_rss_bytes(&live->procfs);
-	event.tick.self_cpu_ns = live_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	event.tick.self_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 	event.tick.now_ns = now_ns;
 	live->tick_ns = now_ns;
 	live_emit(live, &event);

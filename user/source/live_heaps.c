@@ -11,12 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WAIT_PART    4              /* of the interval: what is waited for results */
-#define WAIT_STEP_NS 10000000ull    /* page records are read in between */
-#define LOOKS        10             /* for allocators that are not settled */
-#define WALK_REST    4              /* times as long as a walk took, nobody walks there again */
-#define WALK_MIN_NS  1000000000ull  /* a walk may take an interval, and this at least */
-#define WALK_MAX_NS  10000000000ull /* and this at most */
+#define WAIT_PART    4                /* of the interval: what is waited for results */
+#define WAIT_STEP_NS (10 * NS_PER_MS) /* page records are read in between */
+#define LOOKS        10               /* for allocators that are not settled */
+#define WALK_REST    4                /* times as long as a walk took, nobody walks there again */
+#define WALK_MIN_NS  NS_PER_S         /* a walk may take an interval, and this at least */
+#define WALK_MAX_NS  (10 * NS_PER_S)  /* and this at most */
 
 static bool is_due(const struct seen_process *process, bool walk, uint64_t now_ns)
 {
@@ -28,7 +28,7 @@ static bool is_due(const struct seen_process *process, bool walk, uint64_t now_n
 
 static void ask(struct live *live, bool walk)
 {
-	uint64_t now_ns = live_clock_ns(CLOCK_MONOTONIC);
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 	uint64_t walk_ns = live->options.interval_ns;
 	struct seen_process *process, *next;
 
@@ -80,7 +80,7 @@ static void deliver(
 	/* One that comes an instant before its time in an interval is not put off to the next. */
 	if (live->options.interval_ns < live->options.xray_ns && rest_ns < live->options.xray_ns)
 		rest_ns = live->options.xray_ns - live->options.interval_ns / 2;
-	process->walk_after_ns = live_clock_ns(CLOCK_MONOTONIC) + rest_ns;
+	process->walk_after_ns = clock_ns(CLOCK_MONOTONIC) + rest_ns;
 	event.kind = EVENT_HEAP;
 	event.heap = &result->xray.heap;
 	live_emit(live, &event);
@@ -101,13 +101,12 @@ static void take(struct live *live)
 
 void heaps_measure(struct live *live, bool walk)
 {
-	uint64_t deadline_ns =
-		live_clock_ns(CLOCK_MONOTONIC) + live->options.interval_ns / WAIT_PART;
+	uint64_t deadline_ns = clock_ns(CLOCK_MONOTONIC) + live->options.interval_ns / WAIT_PART;
 	uint64_t now_ns;
 
 	ask(live, walk);
 	do {
-		now_ns = live_clock_ns(CLOCK_MONOTONIC);
+		now_ns = clock_ns(CLOCK_MONOTONIC);
 		take(live);
 		if (!live->error)
 			live->error = pages_drain(live);

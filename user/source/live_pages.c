@@ -147,7 +147,7 @@ static void pass_bound(struct live *live, struct seen_process *process)
  */
 static void process_pass(struct live *live, struct seen_process *process, uint64_t freed_bytes)
 {
-	uint64_t began_ns = live_clock_ns(CLOCK_MONOTONIC), next = 0;
+	uint64_t began_ns = clock_ns(CLOCK_MONOTONIC), next = 0;
 	uint64_t share_ns = live->options.interval_ns / PASS_PART / HASH_COUNT(live->processes);
 	int error;
 
@@ -157,10 +157,10 @@ static void process_pass(struct live *live, struct seen_process *process, uint64
 	error = passes_look(
 		live->passes, &process->key, process->pass_from, began_ns + share_ns, &next);
 
-	process->measured_ns = live_clock_ns(CLOCK_MONOTONIC);
+	process->measured_ns = clock_ns(CLOCK_MONOTONIC);
 	live_process_memory(live, process, freed_bytes);
 	live->passes_due.made++;
-	live->passes_due.spent_ns += live_clock_ns(CLOCK_MONOTONIC) - began_ns;
+	live->passes_due.spent_ns += clock_ns(CLOCK_MONOTONIC) - began_ns;
 	if (!live->error)
 		live->error = pages_drain(live);
 	if (error) {
@@ -204,7 +204,7 @@ void pages_schedule(struct live *live)
 void pages_measure(struct live *live, struct seen_process *process, uint64_t freed_bytes)
 {
 	if (!live->passes || !pass_is_due(live, process)) {
-		process->measured_ns = live_clock_ns(CLOCK_MONOTONIC);
+		process->measured_ns = clock_ns(CLOCK_MONOTONIC);
 		live_process_memory(live, process, freed_bytes);
 		return;
 	}

@@ -13,6 +13,7 @@
 #include "pagestay/source/heaps.h"
 #include "pagestay/source/live.h"
 #include "pagestay/source/passes.h"
+#include "pagestay/base/clock.h"
 #include "pagestay/source/probes.h"
 
 /* A process of the map `procs`, and what was delivered of it. */
@@ -72,14 +73,6 @@ struct live {
 		uint64_t made, spent_ns;
 	} passes_due;
 };
-
-static inline uint64_t live_clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	(void)clock_gettime(clock, &now);
-	return now.tv_sec * 1000000000ull + now.tv_nsec;
-}
 
 static inline void live_emit(struct live *live, const struct event *event)
 {

@@ -4,14 +4,14 @@
  * reads the page records that were made before and during the look. Bounded by MAX_RUNS: a look
  * that finds more ends there, and the next one goes on.
  */
+#include "pagestay/base/clock.h"
 #include "pagestay/source/passes.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <time.h>
 
-#define MAX_RUNS    1000000 /* 16 MB */
-#define NS_A_SECOND 1000000000ull
+#define MAX_RUNS 1000000 /* 16 MB */
 
 struct run {
 	uint64_t page;
@@ -73,13 +73,11 @@ static int keep_run(void *context, uint64_t page, uint64_t pages, bool swapped)
 int passes_look(struct passes *passes, const struct ps_proc_key *key, uint64_t from,
 	uint64_t deadline_ns, uint64_t *ret_next)
 {
-	struct timespec now;
 	uint64_t next = UINT64_MAX;
 	int error;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
 	passes->key = *key;
-	passes->began_ns = now.tv_sec * NS_A_SECOND + now.tv_nsec;
+	passes->began_ns = clock_ns(CLOCK_MONOTONIC);
 	passes->from = from;
 	passes->count = 0;
 	passes->found = 0;
