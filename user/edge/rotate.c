@@ -7,6 +7,7 @@
  * somebody replaced is opened again. Called by the sinks' file thread.
  */
 #include "rotate_state.h"
+#include "pagestay/base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -386,27 +387,12 @@ static int sync_file(struct rotate *rotate)
 	return error;
 }
 
-static int write_all(int fd, const char *bytes, size_t length)
-{
-	while (length) {
-		ssize_t written = write(fd, bytes, length);
-
-		if (written < 0 && errno != EINTR)
-			return -errno;
-		if (written > 0) {
-			bytes += written;
-			length -= (size_t)written;
-		}
-	}
-	return 0;
-}
-
 /* Without it a file is as good but for saying that it was cut: failure is no matter. */
 static void put_end(struct rotate *rotate)
 {
 	if (rotate->fd < 0 || !rotate->good_bytes || !rotate->options.end_bytes)
 		return;
-	if (write_all(rotate->fd, rotate->options.end, rotate->options.end_bytes))
+	if (file_write_all(rotate->fd, rotate->options.end, rotate->options.end_bytes))
 		(void)restore(rotate);
 	else
 		(void)fsync(rotate->fd);
@@ -479,7 +465,7 @@ static int ready(struct rotate *rotate, size_t length, bool begins)
 
 static int put(struct rotate *rotate, const char *bytes, size_t length)
 {
-	int error = write_all(rotate->fd, bytes, length);
+	int error = file_write_all(rotate->fd, bytes, length);
 
 	if (error)
 		return error;

@@ -6,6 +6,7 @@
  * through: there may be no room yet. Called by rotate.c.
  */
 #include "rotate_state.h"
+#include "pagestay/base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -142,23 +143,6 @@ void rotate_gzip_stop(struct rotate *rotate)
 	rotate->counters.compressing_bytes = 0;
 }
 
-static int put_packed(struct rotate_gzip *gzip, size_t length)
-{
-	const uint8_t *bytes = gzip->packed;
-
-	while (length) {
-		ssize_t written = write(gzip->out, bytes, length);
-
-		if (written < 0 && errno != EINTR)
-			return -errno;
-		if (written > 0) {
-			bytes += written;
-			length -= (size_t)written;
-		}
-	}
-	return 0;
-}
-
 static int pack(struct rotate_gzip *gzip, size_t length)
 {
 	int error = 0;
@@ -170,7 +154,8 @@ static int pack(struct rotate_gzip *gzip, size_t length)
 		gzip->stream.avail_out = STEP_BYTES;
 		if (deflate(&gzip->stream, length ? Z_NO_FLUSH : Z_FINISH) == Z_STREAM_ERROR)
 			return -EIO;
-		error = put_packed(gzip, STEP_BYTES - gzip->stream.avail_out);
+		error = file_write_all(
+			gzip->out, gzip->packed, STEP_BYTES - gzip->stream.avail_out);
 	} while (!error && gzip->stream.avail_out == 0);
 	return error;
 }

@@ -10,12 +10,12 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "pagestay/base/thread.h"
 #include "pagestay/base/clock.h"
 
 #define CLOSE_LIMIT_MS 700
@@ -171,37 +171,14 @@ static void *spool_thread(void *argument)
 	return NULL;
 }
 
-static int start_thread(struct spool *spool)
-{
-	pthread_attr_t attributes;
-	pthread_t thread;
-	sigset_t all, before;
-	int error;
-
-	/* Signals are the loop's. */
-	(void)sigfillset(&all);
-	(void)pthread_attr_init(&attributes);
-	(void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = -pthread_create(&thread, &attributes, spool_thread, spool);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	(void)pthread_attr_destroy(&attributes);
-	return error;
-}
-
 /*
  * The caller's side.
  */
 
 static void init_sync(struct spool *spool)
 {
-	pthread_condattr_t attributes;
-
 	(void)pthread_mutex_init(&spool->lock, NULL);
-	(void)pthread_condattr_init(&attributes);
-	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&spool->changed, &attributes);
-	(void)pthread_condattr_destroy(&attributes);
+	(void)thread_condition_init(&spool->changed);
 }
 
 int spool_new(const struct files_options *options, enum rotate_kind kind, const char *end,
@@ -234,7 +211,7 @@ int spool_new(const struct files_options *options, enum rotate_kind kind, const 
 	error = rotate_new(&rotate, &spool->rotate, diag);
 	if (!error) {
 		spool->now = *rotate_counters(spool->rotate);
-		error = start_thread(spool);
+		error = thread_start_detached(spool_thread, spool);
 		if (error)
 			(void)diag_set(diag, error, "a thread for files: %s", strerror(-error));
 	}

@@ -6,10 +6,10 @@
 #include "listen_state.h"
 
 #include "pagestay/base/cleanup.h"
+#include "pagestay/base/thread.h"
 #include "pagestay/base/diag.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -271,14 +271,8 @@ static int init_metrics(struct sink_listen *listen, const struct listen_options 
 
 static int start_thread(struct sink_listen *listen)
 {
-	sigset_t all, before;
-	int error;
+	int error = thread_start(listener_thread, &listen->listener, &listen->thread);
 
-	/* Signals are the loop's; SIGPIPE is nobody's. */
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = -pthread_create(&listen->thread, NULL, listener_thread, &listen->listener);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	listen->has_thread = !error;
 	return error;
 }

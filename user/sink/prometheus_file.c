@@ -11,13 +11,14 @@
 
 #include "pagestay/base/cleanup.h"
 #include "pagestay/base/clock.h"
+#include "pagestay/base/file.h"
+#include "pagestay/base/thread.h"
 #include "pagestay/base/diag.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -55,24 +56,9 @@ static void textfile_free(struct textfile *file)
 	free(file);
 }
 
-static int write_all(int fd, const char *bytes, size_t length)
-{
-	while (length) {
-		ssize_t written = write(fd, bytes, length);
-
-		if (written < 0 && errno != EINTR)
-			return -errno;
-		if (written > 0) {
-			bytes += written;
-			length -= (size_t)written;
-		}
-	}
-	return 0;
-}
-
 static int fill(const struct textfile *file, int fd, const char *bytes, size_t length)
 {
-	int error = write_all(fd, bytes, length);
+	int error = file_write_all(fd, bytes, length);
 
 	if (error)
 		return error;
@@ -254,29 +240,10 @@ static int set_paths(struct textfile *file, const char *path, struct diag *diag)
 	return 0;
 }
 
-static int start_thread(struct textfile *file)
-{
-	pthread_attr_t attributes;
-	pthread_t thread;
-	sigset_t all, before;
-	int error;
-
-	/* Signals are the loop's. */
-	(void)sigfillset(&all);
-	(void)pthread_attr_init(&attributes);
-	(void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = -pthread_create(&thread, &attributes, textfile_thread, file);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	(void)pthread_attr_destroy(&attributes);
-	return error;
-}
-
 static int textfile_init(
 	struct sink_textfile *textfile, const struct textfile_options *options, struct diag *diag)
 {
 	struct textfile *file = calloc(1, sizeof(*file));
-	pthread_condattr_t attributes;
 	int error;
 
 	if (!file)
@@ -286,10 +253,7 @@ static int textfile_init(
 	textfile->file = file;
 	file->sync = options->sync ? options->sync : fsync;
 	(void)pthread_mutex_init(&file->lock, NULL);
-	(void)pthread_condattr_init(&attributes);
-	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&file->changed, &attributes);
-	(void)pthread_condattr_destroy(&attributes);
+	(void)thread_condition_init(&file->changed);
 	error = set_paths(file, options->path, diag);
 	if (error)
 		return error;
@@ -298,7 +262,7 @@ static int textfile_init(
 		return diag_set(diag, error, "metrics: %s", strerror(-error));
 	if (options->counters)
 		(void)prometheus_attach(textfile->state, options->counters, options->counter_count);
-	error = start_thread(file);
+	error = thread_start_detached(textfile_thread, file);
 	if (error)
 		return diag_set(diag, error, "a thread for %s: %s", file->path, strerror(-error));
 	return 0;

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "json_values.h"
+#include "pagestay/base/file.h"
 #include "pagestay/base/cleanup.h"
 
 #define STATE_FILE      "warden-state.json"
@@ -336,19 +337,6 @@ static void position_parse(const json_t *array, struct warden_position *ret_posi
  * The file.
  */
 
-static int write_all(int fd, const char *bytes, size_t length)
-{
-	while (length) {
-		ssize_t written = write(fd, bytes, length);
-
-		if (written < 0)
-			return -errno;
-		bytes += written;
-		length -= (size_t)written;
-	}
-	return 0;
-}
-
 static int put_file(int directory, const char *bytes, size_t length)
 {
 	_cleanup_(cleanup_close) int fd = openat(directory, STATE_TEMPORARY,
@@ -357,7 +345,7 @@ static int put_file(int directory, const char *bytes, size_t length)
 
 	if (fd < 0)
 		return -errno;
-	error = write_all(fd, bytes, length);
+	error = file_write_all(fd, bytes, length);
 	if (error)
 		return error;
 	if (fsync(fd) || renameat(directory, STATE_TEMPORARY, directory, STATE_FILE) ||

@@ -13,13 +13,13 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "pagestay/base/clock.h"
+#include "pagestay/base/thread.h"
 #include "pagestay/base/cleanup.h"
 
 #define BATCH_RECORDS  128
@@ -462,27 +462,9 @@ static void *run(void *argument)
 
 static void init_conditions(struct warden_writer *writer)
 {
-	pthread_condattr_t attributes;
-
-	(void)pthread_condattr_init(&attributes);
-	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&writer->changed, &attributes);
-	(void)pthread_cond_init(&writer->ended, &attributes);
-	(void)pthread_condattr_destroy(&attributes);
+	(void)thread_condition_init(&writer->changed);
+	(void)thread_condition_init(&writer->ended);
 	(void)pthread_mutex_init(&writer->lock, NULL);
-}
-
-/* Signals are for the caller's thread. */
-static int start(struct warden_writer *writer)
-{
-	sigset_t all, before;
-	int error;
-
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = -pthread_create(&writer->thread, NULL, run, writer);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return error;
 }
 
 int warden_writer_new(
@@ -509,7 +491,7 @@ int warden_writer_new(
 	writer->kept = options->memory;
 	writer->sequence = writer->kept_sequence = options->sequence;
 	writer->counts.sequence = options->sequence;
-	error = start(writer);
+	error = thread_start(run, writer, &writer->thread);
 	if (error) {
 		writer_free(writer);
 		return error;

@@ -6,6 +6,7 @@
  * source; bounded by the processes that it watches.
  */
 #include "pagestay/base/clock.h"
+#include "pagestay/base/thread.h"
 #include "pagestay/source/heaps.h"
 
 #include <errno.h>
@@ -96,20 +97,6 @@ static void *heaps_thread(void *context)
 	return NULL;
 }
 
-/* Deadlines are CLOCK_MONOTONIC's. */
-static int init_sync(struct heaps *heaps)
-{
-	pthread_condattr_t attributes;
-	int error = pthread_condattr_init(&attributes);
-
-	if (error)
-		return -error;
-	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	error = pthread_cond_init(&heaps->changed, &attributes);
-	(void)pthread_condattr_destroy(&attributes);
-	return error ? -error : -pthread_mutex_init(&heaps->lock, NULL);
-}
-
 int heaps_new(const struct procfs *procfs, struct heaps **ret_heaps)
 {
 	struct heaps *heaps = calloc(1, sizeof(*heaps));
@@ -117,7 +104,9 @@ int heaps_new(const struct procfs *procfs, struct heaps **ret_heaps)
 
 	if (!heaps)
 		return -ENOMEM;
-	error = init_sync(heaps);
+	error = thread_condition_init(&heaps->changed);
+	if (!error)
+		error = -pthread_mutex_init(&heaps->lock, NULL);
 	if (error) {
 		free(heaps);
 		return error;
@@ -158,7 +147,7 @@ void heaps_free(struct heaps *heaps)
 /* It begins with the first request, and with what privileges are left by then. */
 static int start_thread(struct heaps *heaps)
 {
-	int error = heaps->running ? 0 : -pthread_create(&heaps->thread, NULL, heaps_thread, heaps);
+	int error = heaps->running ? 0 : thread_start(heaps_thread, heaps, &heaps->thread);
 
 	heaps->running = !error;
 	return error;

@@ -17,7 +17,7 @@ struct heaps_result {
 	struct xray_result xray;
 };
 
-/* `procfs` is borrowed and must outlive the result. Signals that are blocked now stay so there. */
+/* `procfs` is borrowed and must outlive the result. */
 int heaps_new(const struct procfs *procfs, struct heaps **ret_heaps);
 
 /* Breaks off the look into a process that is under way. Takes NULL. */
