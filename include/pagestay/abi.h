@@ -101,6 +101,7 @@ enum ps_loss {
 	PS_LOST_EVENTS,   /* lifecycle records that found the ring full */
 	PS_LOST_MAP_FULL, /* processes, threads or connections that found their map full */
 	PS_LOST_PAGES,    /* page records that found their ring full */
+	PS_LOST_RUNS,     /* of programs that were running on the same processor already */
 	PS_LOSSES,
 };
 

@@ -14,5 +14,6 @@ int run_faults_group(void);
 int run_loss_group(void);
 int run_lifecycle_group(void);
 int run_pages_group(void);
+int run_self_group(void);
 
 #endif

@@ -32,6 +32,7 @@ static const struct {
 	{"loss", run_loss_group},
 	{"lifecycle", run_lifecycle_group},
 	{"pages", run_pages_group},
+	{"self", run_self_group},
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))

@@ -35,6 +35,11 @@ static const struct field line_fields[] = {
 	{"lost.events", COUNT, false},
 	{"lost.map_full", COUNT, false},
 	{"lost.pages", COUNT, false},
+	{"lost.runs", COUNT, false},
+	{"self.rss_bytes", COUNT, true},
+	{"self.cpu_ns", COUNT, true},
+	{"self.bpf_ns", COUNT, true},
+	{"self.bpf_runs", COUNT, true},
 	{"processes", ARRAY, false},
 };
 
@@ -340,11 +345,13 @@ void report_require_complete(const struct report *report)
 	uint64_t events = report_line_sum(report, "lost.events");
 	uint64_t map_full = report_line_sum(report, "lost.map_full");
 	uint64_t pages = report_line_sum(report, "lost.pages");
+	uint64_t runs = report_line_sum(report, "lost.runs");
 
-	if (events != 0 || map_full != 0 || pages != 0 || !report_is_complete(report))
+	if (events || map_full || pages || runs || !report_is_complete(report))
 		live_fail("something was lost: %" PRIu64 " events, %" PRIu64
-			  " for lack of room, %" PRIu64 " page records, %s",
-			events, map_full, pages,
+			  " for lack of room, %" PRIu64 " page records, %" PRIu64
+			  " program runs, %s",
+			events, map_full, pages, runs,
 			report_is_complete(report) ? "complete" : "not complete");
 }
 

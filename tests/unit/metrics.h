@@ -120,6 +120,8 @@ static inline void metrics_init(struct metrics_world *world)
 		.process_count = 1,
 		.self_rss_bytes = 11 * MIB,
 		.self_cpu_ns = 1500000,
+		.self_bpf_ns = 2500000,
+		.self_bpf_runs = 9000,
 	};
 }
 

@@ -130,6 +130,8 @@ static void encoding_is_fixed(void **state)
 	assert_encoding(&event, 9, 1, 0);
 	event.loss.lost[PS_LOST_PAGES] = 3;
 	assert_encoding(&event, 9, 4, 3, 0, 0, 3);
+	event.loss.lost[PS_LOST_RUNS] = 4;
+	assert_encoding(&event, 9, 5, 4, 0, 0, 3, 4);
 }
 
 static struct event of_process(enum event_kind kind)
@@ -158,8 +160,8 @@ static void encoding_of_pages_is_fixed(void **state)
 
 	event = of_process(EVENT_TICK);
 	event.proc = (struct ps_proc_key){};
-	event.tick = (struct event_tick){1, 2, 3, 4, 5};
-	assert_encoding(&event, 10, 5, 1, 2, 3, 4, 5);
+	event.tick = (struct event_tick){1, 2, 3, 4, 5, 6, 7};
+	assert_encoding(&event, 10, 7, 1, 2, 3, 4, 5, 6, 7);
 
 	event = of_process(EVENT_PAGE);
 	event.page = (struct ps_page){3, 4, 5, 6, 7, 0, 8, 9, 10, 11, 128};
@@ -236,7 +238,7 @@ static void malformed_events_are_refused(void **state)
 	/* a flag of 2 */
 	assert_refused(EVENT_STREAM, 5, 0, 0, 2, 0, 0);
 	/* arrays: more than there can be, a zero at the end */
-	assert_refused(EVENT_LOSS, 5, 4, 1, 1, 1, 1);
+	assert_refused(EVENT_LOSS, 6, 5, 1, 1, 1, 1, 1);
 	assert_refused(EVENT_LOSS, 3, 2, 1, 0);
 }
 
@@ -250,7 +252,7 @@ static void malformed_pages_are_refused(void **state)
 	assert_refused(EVENT_STREAM, 3, 0, 0, 1);
 	assert_refused(EVENT_ROUTE, 5, 1, 2, 1, '-', 3);
 	assert_refused(EVENT_MEMORY, 7, 1, 2, 3, 4, 5, 6, 7);
-	assert_refused(EVENT_TICK, 4, 1, 2, 3, 4);
+	assert_refused(EVENT_TICK, 5, 1, 2, 3, 4, 5);
 	/* a kind of page record, and a thread, of more than 32 bits */
 	assert_refused(
 		EVENT_PAGE, 16, 1, 2, 0xff, 0xff, 0xff, 0xff, 0x1f, 4, 5, 6, 7, 8, 9, 10, 11, 12);

@@ -517,6 +517,24 @@ static void own_memory_is_the_second_number_of_statm(void **state)
 		procfs_self_rss_bytes(&fake->procfs), 300 * (uint64_t)sysconf(_SC_PAGESIZE));
 }
 
+static void the_account_of_programs_is_kept_or_not(void **state)
+{
+	static const struct {
+		const char *text;
+		bool accounts;
+	} examples[] = {
+		{"0\n", false}, {"1\n", true}, {"2\n", true}, {"", false}, {"yes\n", false}};
+	const struct fake *fake = *state;
+
+	assert_false(procfs_accounts_bpf(&fake->procfs));
+	put_directory(fake, "sys");
+	put_directory(fake, "sys/kernel");
+	for (size_t i = 0; i < sizeof(examples) / sizeof(examples[0]); i++) {
+		put(fake, "sys/kernel/bpf_stats_enabled", examples[i].text);
+		assert_true(procfs_accounts_bpf(&fake->procfs) == examples[i].accounts);
+	}
+}
+
 static void own_memory_may_be_unknown(void **state)
 {
 	static const char *const texts[] = {"", "\n", "1000", "1000 \n", "1000 x 200\n",
@@ -641,6 +659,7 @@ int main(void)
 		TEST(fault_counts_that_are_none_are_unknown),
 		TEST(number_that_was_cut_is_unknown),
 		TEST(own_memory_is_the_second_number_of_statm),
+		TEST(the_account_of_programs_is_kept_or_not),
 		TEST(own_memory_may_be_unknown),
 		cmocka_unit_test(missing_root_is_an_error),
 		cmocka_unit_test(closing_twice_is_harmless),

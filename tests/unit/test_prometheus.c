@@ -65,6 +65,8 @@ static void counters_are_sums_and_gauges_are_the_last(void **unused)
 	assert_sample(state, "pagestay_report_timestamp_seconds", "1767323045.678000000");
 	assert_sample(state, "pagestay_self_cpu_seconds_total", "0.003000000");
 	assert_sample(state, "pagestay_self_resident_memory_bytes", "11534336");
+	assert_sample(state, "pagestay_self_bpf_seconds_total", "0.005000000");
+	assert_sample(state, "pagestay_self_bpf_runs_total", "18000");
 	prometheus_free(state);
 }
 
@@ -118,6 +120,7 @@ static void what_is_not_known_has_no_sample(void **unused)
 	world.process.rss_bytes = REPORT_UNKNOWN;
 	world.process.counters[PS_ACCEPTS] = REPORT_UNKNOWN;
 	world.report.self_rss_bytes = REPORT_UNKNOWN;
+	world.report.self_bpf_ns = world.report.self_bpf_runs = REPORT_UNKNOWN;
 	report_retention_unknown(&world.process.retention);
 	fold(state, &world.report);
 	assert_sample(state, "pagestay_rss_bytes" SERVER, NULL);
@@ -126,6 +129,8 @@ static void what_is_not_known_has_no_sample(void **unused)
 	assert_sample(state, "pagestay_growth_requests_bytes" SERVER, NULL);
 	assert_sample(state, "pagestay_retention_kept_per_request_bytes" SERVER, NULL);
 	assert_sample(state, "pagestay_self_resident_memory_bytes", NULL);
+	assert_sample(state, "pagestay_self_bpf_seconds_total", NULL);
+	assert_sample(state, "pagestay_self_bpf_runs_total", NULL);
 	assert_sample(state, "pagestay_swap_bytes" SERVER, "0");
 	prometheus_free(state);
 }

@@ -195,7 +195,7 @@ static void interval_of_more_than_a_block_takes_several(void **state)
 static void layout_is_fixed(void **state)
 {
 	static const uint8_t header[] = {
-		0x89, 'P', 'S', 'R', '\r', '\n', 0x1a, '\n', 3, 0, 0, 0, 0xac, 0xc6, 0xbf, 0x35};
+		0x89, 'P', 'S', 'R', '\r', '\n', 0x1a, '\n', 4, 0, 0, 0, 0x15, 0xfe, 0x68, 0xa8};
 	uint8_t encoded[EVENT_ENCODED_BYTES];
 	struct bytes expected = {}, bytes;
 	struct event event;
@@ -464,8 +464,8 @@ static void newer_version_is_named_so(void **state)
 		append_file_header(&bytes, newer[i]);
 		(void)snprintf(words, sizeof(words),
 			"newer pagestay: version %zu at byte 8, and this pagestay reads up to "
-			"version 3",
-			newer[i]);
+			"version %d",
+			newer[i], RECORDING_VERSION);
 		assert_int_equal(assert_damaged(&bytes, NULL, 0, words), 0);
 		free(bytes.at);
 	}
@@ -485,8 +485,8 @@ static void older_version_is_named_so(void **state)
 		append_end(&bytes);
 		(void)snprintf(words, sizeof(words),
 			"made by an older pagestay: version %zu at byte 8, and this pagestay "
-			"reads version 3",
-			version);
+			"reads version %d",
+			version, RECORDING_VERSION);
 		assert_int_equal(assert_damaged(&bytes, NULL, 0, words), 0);
 		free(bytes.at);
 	}

@@ -142,19 +142,23 @@ static void a_line_is_the_contract(void **state)
 	no_pages(&process);
 	report.lost[PS_LOST_MAP_FULL] = 29;
 	report.lost[PS_LOST_PAGES] = 41;
+	report.lost[PS_LOST_RUNS] = 47;
 	report.complete = false;
 	report.notes = notes;
 	report.note_count = 1;
 	report.self_rss_bytes = 31;
 	report.self_cpu_ns = 37;
+	report.self_bpf_ns = 53;
+	report.self_bpf_runs = REPORT_UNKNOWN;
 	report.processes = &process;
 	report.process_count = 1;
 	text = render(&report);
 	expected =
 		"{\"schema\":\"pagestay.report/1\",\"ts\":\"2026-01-02T03:04:05.678Z\","
 		"\"host\":\"web-1\",\"interval_s\":10.0,\"source\":\"bpf\",\"detail\":\"requests\","
-		"\"complete\":false,\"lost\":{\"events\":0,\"map_full\":29,\"pages\":41},"
-		"\"notes\":[\"routes are not read\"],\"self\":{\"rss_bytes\":31,\"cpu_ns\":37},"
+		"\"complete\":false,\"lost\":{\"events\":0,\"map_full\":29,\"pages\":41,"
+		"\"runs\":47},\"notes\":[\"routes are not read\"],"
+		"\"self\":{\"rss_bytes\":31,\"cpu_ns\":37,\"bpf_ns\":53,\"bpf_runs\":null},"
 		"\"processes\":[{\"pid\":4194304,\"start_time_ns\":5,\"comm\":\"nginx\","
 		"\"exe\":null,\"unit\":null,\"container\":null,"
 		"\"allocator\":{\"name\":\"unknown\",\"version\":null,\"evidence\":null,"

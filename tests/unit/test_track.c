@@ -236,6 +236,32 @@ static void own_cpu_time_is_of_the_interval(void **state)
 	assert_int_equal(tick(track)->self_cpu_ns, 0);
 }
 
+/* The account is kept from the second interval on, and not in the fourth. */
+static void the_programs_time_is_of_intervals_that_are_accounted_whole(void **state)
+{
+	static const struct {
+		uint64_t now_ns, interval_ns;
+	} steps[] = {
+		{EVENT_UNKNOWN, REPORT_UNKNOWN},
+		{700, REPORT_UNKNOWN},
+		{760, 60},
+		{EVENT_UNKNOWN, REPORT_UNKNOWN},
+		{760, REPORT_UNKNOWN},
+		{760, 0},
+		{10, REPORT_UNKNOWN},
+	};
+	struct track *track = begin(state);
+
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		struct event event = {.kind = EVENT_TICK,
+			.tick = {.self_bpf_ns = steps[i].now_ns, .self_bpf_runs = steps[i].now_ns}};
+
+		assert_int_equal(track_event(track, &event), 1);
+		assert_true(track_report(track)->self_bpf_ns == steps[i].interval_ns);
+		assert_true(track_report(track)->self_bpf_runs == steps[i].interval_ns);
+	}
+}
+
 static void interval_sums_its_counters(void **state)
 {
 	struct track *track = begin(state);
@@ -804,7 +830,7 @@ static void extreme_numbers_do_no_harm(void **state)
 		event.loss = (struct event_loss){{a, b}};
 		feed(track, &event);
 		event.kind = EVENT_TICK;
-		event.tick = (struct event_tick){a, b, c, a, b};
+		event.tick = (struct event_tick){a, b, c, a, b, c, a};
 		assert_int_equal(track_event(track, &event), 1);
 		assert_int_equal(track_report(track)->process_count, 1);
 	}
@@ -1335,6 +1361,7 @@ int main(void)
 		TEST(there_is_no_report_before_the_first_tick),
 		TEST(report_tells_of_stream_and_tick),
 		TEST(own_cpu_time_is_of_the_interval),
+		TEST(the_programs_time_is_of_intervals_that_are_accounted_whole),
 		TEST(interval_sums_its_counters),
 		TEST(interval_starts_over_after_its_report),
 		TEST(quiet_process_stays_in_the_report),

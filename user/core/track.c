@@ -331,7 +331,7 @@ int track_event(struct track *track, const struct event *event)
 	case EVENT_START:
 		track->started = true;
 		begin_tracking(track);
-		track->self_cpu_ns = event->tick.self_cpu_ns;
+		track->before = event->tick;
 		return 0;
 	case EVENT_LOSS:
 		for (int i = 0; i < PS_LOSSES; i++)

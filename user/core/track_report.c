@@ -17,6 +17,14 @@ static int64_t change(uint64_t before, uint64_t now)
 							       : (int64_t)(now - before);
 }
 
+/* Of what only grows. */
+static uint64_t since(uint64_t before, uint64_t now)
+{
+	bool is_known = before != EVENT_UNKNOWN && now != EVENT_UNKNOWN && now >= before;
+
+	return is_known ? now - before : REPORT_UNKNOWN;
+}
+
 /*
  * Connections and faults are reported as the growth of a total that never shrinks: counts of one
  * instant and readings of another may disagree by what lay between, and the next interval settles
@@ -450,8 +458,10 @@ int track_make_report(struct track *track, const struct event_tick *tick)
 	track->report.notes = track->note_texts;
 	track->report.note_count = track->note_count;
 	track->report.self_rss_bytes = tick->self_rss_bytes;
-	track->report.self_cpu_ns = tick->self_cpu_ns - track->self_cpu_ns;
-	track->self_cpu_ns = tick->self_cpu_ns;
+	track->report.self_cpu_ns = since(track->before.self_cpu_ns, tick->self_cpu_ns);
+	track->report.self_bpf_ns = since(track->before.self_bpf_ns, tick->self_bpf_ns);
+	track->report.self_bpf_runs = since(track->before.self_bpf_runs, tick->self_bpf_runs);
+	track->before = *tick;
 	track->reported = true;
 	return 1;
 }

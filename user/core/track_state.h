@@ -64,9 +64,9 @@ struct track {
 	bool started;
 	bool damaged;
 	uint64_t lost[PS_LOSSES];
-	uint64_t self_cpu_ns;
-	uint64_t steps; /* that page events of the interval may still cost */
-	bool reported;  /* the report stands; the next event begins the next interval */
+	struct event_tick before; /* START or the last TICK */
+	uint64_t steps;           /* that page events of the interval may still cost */
+	bool reported;            /* the report stands; the next event begins the next interval */
 	struct report report;
 	struct report_process *rows;
 	struct report_route *routes;  /* of all rows, one after the other */

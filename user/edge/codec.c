@@ -43,7 +43,8 @@ static const struct field stream_fields[] = {TEXT(event, stream.host), TEXT(even
 	{}};
 static const struct field note_fields[] = {TEXT(event, note.text), {}};
 static const struct field tick_fields[] = {U64(event, tick.wall_ns), U64(event, tick.interval_ns),
-	U64(event, tick.self_rss_bytes), U64(event, tick.self_cpu_ns), U64(event, tick.now_ns), {}};
+	U64(event, tick.self_rss_bytes), U64(event, tick.self_cpu_ns), U64(event, tick.now_ns),
+	U64(event, tick.self_bpf_ns), U64(event, tick.self_bpf_runs), {}};
 static const struct field process_fields[] = {
 	TEXT(event, process.comm), TEXT(event, process.exe), TEXT(event, process.cgroup), {}};
 static const struct field counters_fields[] = {

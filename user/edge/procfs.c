@@ -371,3 +371,12 @@ uint64_t procfs_self_rss_bytes(const struct procfs *procfs)
 		return EVENT_UNKNOWN;
 	return pages * sysconf(_SC_PAGESIZE);
 }
+
+bool procfs_accounts_bpf(const struct procfs *procfs)
+{
+	char buffer[32];
+	uint64_t enabled;
+
+	return read_path(procfs, "sys/kernel/bpf_stats_enabled", buffer, sizeof(buffer)) > 0 &&
+	       !parse_number(buffer, &enabled) && enabled;
+}

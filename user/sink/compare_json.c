@@ -146,6 +146,7 @@ static json_t *json_side(
 	failed |= json_set_path(side, "lost.events", json_number(head->lost[PS_LOST_EVENTS]));
 	failed |= json_set_path(side, "lost.map_full", json_number(head->lost[PS_LOST_MAP_FULL]));
 	failed |= json_set_path(side, "lost.pages", json_number(head->lost[PS_LOST_PAGES]));
+	failed |= json_set_path(side, "lost.runs", json_number(head->lost[PS_LOST_RUNS]));
 	failed |= json_set_path(side, "lost.processes", json_number(head->unfolded));
 	failed |= json_object_set_new(side, "processes", json_number(head->processes));
 	failed |= json_object_set_new(side, "pid", json_number(column->key.tgid));

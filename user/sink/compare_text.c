@@ -175,7 +175,8 @@ __attribute__((format(printf, 2, 3))) static void note(struct notes *notes, cons
 
 static void note_losses(struct notes *notes, char letter, const struct columns_head *head)
 {
-	char records[CELL_BYTES], entries[CELL_BYTES], pages[CELL_BYTES], rows[CELL_BYTES];
+	char records[CELL_BYTES], entries[CELL_BYTES], pages[CELL_BYTES], runs[CELL_BYTES];
+	char rows[CELL_BYTES];
 	bool lost = head->unfolded;
 
 	for (int i = 0; i < PS_LOSSES; i++)
@@ -191,8 +192,9 @@ static void note_losses(struct notes *notes, char letter, const struct columns_h
 	text_count(head->lost[PS_LOST_EVENTS], records);
 	text_count(head->lost[PS_LOST_MAP_FULL], entries);
 	text_count(head->lost[PS_LOST_PAGES], pages);
-	note(notes, "%c LOST %s records, %s map entries, %s page records: its numbers are too low.",
-		letter, records, entries, pages);
+	text_count(head->lost[PS_LOST_RUNS], runs);
+	note(notes, "%c LOST %s records, %s map entries, %s page records, %s runs: all too low.",
+		letter, records, entries, pages, runs);
 	text_count(head->unfolded, rows);
 	if (head->unfolded)
 		note(notes, "%c has more than %d processes: %s rows were left out.", letter,

@@ -190,9 +190,12 @@ static json_t *json_head(const struct report *report)
 	failed |= json_set_path(head, "lost.events", json_number(report->lost[PS_LOST_EVENTS]));
 	failed |= json_set_path(head, "lost.map_full", json_number(report->lost[PS_LOST_MAP_FULL]));
 	failed |= json_set_path(head, "lost.pages", json_number(report->lost[PS_LOST_PAGES]));
+	failed |= json_set_path(head, "lost.runs", json_number(report->lost[PS_LOST_RUNS]));
 	failed |= json_object_set_new(head, "notes", json_notes(report));
 	failed |= json_set_path(head, "self.rss_bytes", json_number(report->self_rss_bytes));
 	failed |= json_set_path(head, "self.cpu_ns", json_number(report->self_cpu_ns));
+	failed |= json_set_path(head, "self.bpf_ns", json_number(report->self_bpf_ns));
+	failed |= json_set_path(head, "self.bpf_runs", json_number(report->self_bpf_runs));
 	if (failed) {
 		json_decref(head);
 		return NULL;

@@ -329,6 +329,7 @@ static void put_losses(const struct writer *writer)
 		[PS_LOST_EVENTS] = "events",
 		[PS_LOST_MAP_FULL] = "map_full",
 		[PS_LOST_PAGES] = "pages",
+		[PS_LOST_RUNS] = "runs",
 	};
 
 	put_head(writer, &head);
@@ -396,6 +397,10 @@ static void put_self(const struct writer *writer)
 	};
 	const struct head rss = {"pagestay_self_resident_memory_bytes", "bytes",
 		"Resident memory of pagestay itself.", NULL, false};
+	const struct head bpf = {"pagestay_self_bpf_seconds", "seconds",
+		"Processor time of the BPF programs, on all processors.", NULL, true};
+	const struct head runs = {
+		"pagestay_self_bpf_runs", NULL, "Runs of the BPF programs.", NULL, true};
 
 	put_head(writer, &build);
 	put_series(writer, &build, NULL, &version);
@@ -404,6 +409,10 @@ static void put_self(const struct writer *writer)
 		put_single(writer, &singles[i].head, singles[i].value);
 	if (state->self_rss_bytes != REPORT_UNKNOWN)
 		put_single(writer, &rss, state->self_rss_bytes);
+	if (state->accounts_bpf) {
+		put_single(writer, &bpf, state->self_bpf_ns);
+		put_single(writer, &runs, state->self_bpf_runs);
+	}
 	put_losses(writer);
 	put_attached(writer);
 }

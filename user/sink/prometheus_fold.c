@@ -254,6 +254,11 @@ int prometheus_fold(struct prometheus_state *state, const struct report *report)
 	state->interval_ns = report->interval_ns;
 	state->self_rss_bytes = report->self_rss_bytes;
 	state->self_cpu_ns += report->self_cpu_ns == REPORT_UNKNOWN ? 0 : report->self_cpu_ns;
+	if (report->self_bpf_ns != REPORT_UNKNOWN && report->self_bpf_runs != REPORT_UNKNOWN) {
+		state->self_bpf_ns += report->self_bpf_ns;
+		state->self_bpf_runs += report->self_bpf_runs;
+		state->accounts_bpf = true;
+	}
 	state->complete = report->complete;
 	for (int i = 0; i < PS_LOSSES; i++)
 		state->lost[i] += report->lost[i];

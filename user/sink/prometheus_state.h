@@ -86,6 +86,8 @@ struct prometheus_state {
 	uint64_t reports;
 	uint64_t elapsed_ns; /* sum of the intervals */
 	uint64_t wall_ns, interval_ns, self_rss_bytes, self_cpu_ns;
+	uint64_t self_bpf_ns, self_bpf_runs; /* of the intervals in which they are known */
+	bool accounts_bpf;                   /* there was one */
 	uint64_t lost[PS_LOSSES];
 	bool complete;
 	struct {

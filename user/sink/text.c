@@ -379,6 +379,11 @@ static void put_losses(const struct sink_text *text, FILE *page, const struct re
 		text_put_line(text, page,
 			"LOST: %s records, %s map entries: the counts above are too low", records,
 			entries);
+	if (report->lost[PS_LOST_RUNS]) {
+		text_count(report->lost[PS_LOST_RUNS], records);
+		text_put_line(
+			text, page, "LOST: %s program runs: the counts above are too low", records);
+	}
 	if (report->lost[PS_LOST_PAGES]) {
 		text_count(report->lost[PS_LOST_PAGES], records);
 		text_put_line(

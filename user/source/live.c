@@ -292,7 +292,7 @@ static void emit_loss(struct live *live)
 	bool any = false;
 
 	for (int i = 0; i < PS_LOSSES; i++) {
-		uint64_t now = probes_lost(live->probes, i);
+		uint64_t now = i == PS_LOST_RUNS ? live->runs.missed : probes_lost(live->probes, i);
 
 		event.loss.lost[i] = now - live->lost[i];
 		live->lost[i] = now;
@@ -306,11 +306,14 @@ static void emit_tick(struct live *live, enum event_kind kind)
 {
 	struct event event = {.kind = kind};
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+	bool accounts = procfs_accounts_bpf(&live->procfs);
 
 	event.tick.wall_ns = clock_ns(CLOCK_REALTIME);
 	event.tick.interval_ns = kind == EVENT_TICK ? now_ns - live->tick_ns : 0;
 	event.tick.self_rss_bytes = procfs_self_rss_bytes(&live->procfs);
 	event.tick.self_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	event.tick.self_bpf_ns = accounts ? live->runs.ns : EVENT_UNKNOWN;
+	event.tick.self_bpf_runs = accounts ? live->runs.runs : EVENT_UNKNOWN;
 	event.tick.now_ns = now_ns;
 	live->tick_ns = now_ns;
 	live_emit(live, &event);
@@ -356,6 +359,7 @@ static int drain_interval(struct live *live, enum event_kind end)
 		return error;
 	heaps_measure(live, live->options.xray_ns && end == EVENT_TICK);
 	forget_exited(live);
+	probes_runs(live->probes, &live->runs);
 	emit_loss(live);
 	emit_tick(live, end);
 	return live->error;

@@ -57,6 +57,7 @@ struct live {
 	struct seen_process *processes;
 	struct seen_route *routes;
 	uint64_t lost[PS_LOSSES]; /* as delivered */
+	struct probes_runs runs;  /* at the interval's end */
 	uint64_t tick_ns;         /* CLOCK_MONOTONIC of the last START or TICK */
 	event_fn deliver;         /* of the drain under way, with its context and first error */
 	void *context;

@@ -456,6 +456,31 @@ void probes_forget_route(struct probes *probes, const struct ps_route_key *key)
 	(void)bpf_map_delete_elem(bpf_map__fd(probes->skeleton->maps.routes), key);
 }
 
+/*
+ * A program does not run where it is running already: an interrupt came into it. What an interrupt
+ * allocates is not a fault's page, so those of mm_page_alloc are not missed.
+ */
+void probes_runs(const struct probes *probes, struct probes_runs *ret_runs)
+{
+	const struct pagestay *skeleton = probes->skeleton;
+	struct bpf_program *program;
+
+	*ret_runs = (struct probes_runs){};
+	bpf_object__for_each_program(program, skeleton->obj)
+	{
+		struct bpf_prog_info info = {};
+		uint32_t bytes = sizeof(info);
+
+		if (!bpf_program__autoload(program) ||
+			bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &bytes))
+			continue;
+		ret_runs->ns += info.run_time_ns;
+		ret_runs->runs += info.run_cnt;
+		if (program != skeleton->progs.ps_page_alloc)
+			ret_runs->missed += info.recursion_misses;
+	}
+}
+
 uint64_t probes_lost(const struct probes *probes, enum ps_loss what)
 {
 	return probes->skeleton->bss->ps_lost[what];

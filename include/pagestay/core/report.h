@@ -132,7 +132,10 @@ struct report {
 	const struct report_process *processes;
 	size_t process_count;
 	uint64_t self_rss_bytes;
-	uint64_t self_cpu_ns; /* in this interval */
+	/* In this interval; of user space, and of the BPF programs. REPORT_UNKNOWN: the kernel did
+	 * not keep account all the time (kernel.bpf_stats_enabled). */
+	uint64_t self_cpu_ns;
+	uint64_t self_bpf_ns, self_bpf_runs;
 };
 
 /* How a field's value is to be read; decides its text form and Prometheus type. */

@@ -106,6 +106,9 @@ struct event_tick {
 	uint64_t self_rss_bytes; /* of the observer */
 	uint64_t self_cpu_ns;    /* of the observer, since it began */
 	uint64_t now_ns;         /* CLOCK_MONOTONIC, as page records have it */
+	/* Of its BPF programs, since they were loaded, while the kernel kept account of it;
+	 * EVENT_UNKNOWN: it does not now. */
+	uint64_t self_bpf_ns, self_bpf_runs;
 };
 
 /*

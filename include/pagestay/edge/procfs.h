@@ -49,4 +49,7 @@ int procfs_open_file(
 /* The resident bytes of the calling process; EVENT_UNKNOWN if they cannot be read. */
 uint64_t procfs_self_rss_bytes(const struct procfs *procfs);
 
+/* Whether the kernel keeps account of what BPF programs take (sysctl kernel.bpf_stats_enabled). */
+bool procfs_accounts_bpf(const struct procfs *procfs);
+
 #endif

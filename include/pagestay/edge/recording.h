@@ -21,7 +21,7 @@
 #include "pagestay/base/diag.h"
 #include "pagestay/edge/event.h"
 
-#define RECORDING_VERSION     3
+#define RECORDING_VERSION     4
 #define RECORDING_BLOCK_BYTES (1u << 20) /* of events; bounds the memory of both sides */
 
 struct recording_writer;

@@ -58,7 +58,16 @@ void probes_set_level(struct probes *probes, const struct ps_proc_key *key, uint
 void probes_forget_process(struct probes *probes, const struct ps_proc_key *key);
 void probes_forget_route(struct probes *probes, const struct ps_route_key *key);
 
-/* What was lost since the beginning. */
+/* The programs' runs since they were loaded, on all processors. `ns` and `runs` only grow while the
+ * kernel keeps account (procfs_accounts_bpf). */
+struct probes_runs {
+	uint64_t ns, runs;
+	uint64_t missed; /* PS_LOST_RUNS */
+};
+
+void probes_runs(const struct probes *probes, struct probes_runs *ret_runs);
+
+/* What was lost since the beginning. Of the programs' own counting: not PS_LOST_RUNS. */
 uint64_t probes_lost(const struct probes *probes, enum ps_loss what);
 
 #endif
