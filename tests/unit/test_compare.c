@@ -736,7 +736,8 @@ static void notes_tell_what_changes_how_it_is_read(void **state)
 	comparison = comparison_of(columns, false);
 	text = written(compare_write_text, &comparison, "a", "b");
 	assert_printable_lines(text, 80);
-	assert_non_null(strstr(text, "\nA LOST 0 records, 0 map entries, 5 page records, 0 runs: "));
+	assert_non_null(
+		strstr(text, "\nA LOST 0 records, 0 map entries, 5 page records, 0 runs: "));
 	assert_non_null(strstr(text, "\nB LOST "));
 	assert_non_null(strstr(text, "\nA: one page in 64 was tracked; "));
 	assert_non_null(strstr(text, "\nA: requests are an estimate: "));

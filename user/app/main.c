@@ -15,7 +15,7 @@
  *   user/edge                events and their recording; procfs, maps, residency: what /proc tells
  *     target, xray           the memory of a live process, and a look into it: allocator (which
  *                            malloc), glibc_heap and jemalloc (its heap)
- *     rotate, cursor         files of our own, and how far somebody read them
+ *     rotate, follow, cursor files of our own; who reads them as they grow, and how far
  *   user/source              probes (drives the BPF skeleton), live, passes, heaps (a thread that
  *                            x-rays), replay, synthetic
  *   user/core                track: events to a report; fields: the report's numbers; route
@@ -26,7 +26,7 @@
  *   user/sink                a report to somebody: text, json, xray, diagnosis, compare;
  *                            prometheus, listen (HTTP), warden (Inner Warden), files
  *   user/app                 this file, options, the event loop (run), xray, diagnose, compare,
- *                            doctor; agent: the daemon, with config, outputs, privileges
+ *                            follow, doctor; agent: the daemon, with config, outputs, privileges
  */
 #include <errno.h>
 #include <signal.h>
@@ -58,6 +58,8 @@ static enum exit_code dispatch(const struct options *options)
 		return run_compare(options);
 	case COMMAND_AGENT:
 		return run_agent(options);
+	case COMMAND_FOLLOW:
+		return run_follow(options);
 	case COMMAND_VERSION:
 		(void)puts("pagestay " PAGESTAY_VERSION);
 		return EXIT_OK;

@@ -33,6 +33,8 @@ const char options_help[] =
 	"                                       FILE:PID or FILE:COMM names one process\n"
 	"  pagestay agent                       a daemon, told by a file, that feeds\n"
 	"                                       Inner Warden, Prometheus and files\n"
+	"  pagestay follow DIRECTORY            prints the JSON lines that the agent\n"
+	"                                       writes into its files, as they come\n"
 	"  pagestay doctor                      what kernel and privileges allow here\n"
 	"\n"
 	"Whom to watch (watch, record; default: every server):\n"
@@ -62,6 +64,8 @@ const char options_help[] =
 	"                         pages (default 4194304)\n"
 	"Others:\n"
 	"      --config FILE, --check-config  of agent; the file is checked, no more\n"
+	"      --cursor FILE      where follow goes on the next time\n"
+	"      --once             follow ends when it has printed what is there\n"
 	"  -v, --verbose          libbpf's messages on stderr\n"
 	"      --version, -h, --help\n"
 	"\n"
@@ -82,6 +86,8 @@ enum {
 	OPTION_MARKS,
 	OPTION_CONFIG,
 	OPTION_CHECK_CONFIG,
+	OPTION_CURSOR,
+	OPTION_ONCE,
 	OPTION_MAX_PROCESSES,
 	OPTION_MAX_ROUTES,
 	OPTION_MAX_PAGES,
@@ -106,6 +112,8 @@ static const struct option long_options[] = {
 	{"marks", required_argument, NULL, OPTION_MARKS},
 	{"config", required_argument, NULL, OPTION_CONFIG},
 	{"check-config", no_argument, NULL, OPTION_CHECK_CONFIG},
+	{"cursor", required_argument, NULL, OPTION_CURSOR},
+	{"once", no_argument, NULL, OPTION_ONCE},
 	{"max-processes", required_argument, NULL, OPTION_MAX_PROCESSES},
 	{"max-routes", required_argument, NULL, OPTION_MAX_ROUTES},
 	{"max-pages", required_argument, NULL, OPTION_MAX_PAGES},
@@ -128,6 +136,7 @@ static const struct {
 	{"diagnose", COMMAND_DIAGNOSE},
 	{"compare", COMMAND_COMPARE},
 	{"agent", COMMAND_AGENT},
+	{"follow", COMMAND_FOLLOW},
 	{"doctor", COMMAND_DOCTOR},
 };
 
@@ -299,6 +308,8 @@ static const struct {
 	{OPTION_MARKS, OF(COMMAND_COMPARE)},
 	{OPTION_CONFIG, OF(COMMAND_AGENT)},
 	{OPTION_CHECK_CONFIG, OF(COMMAND_AGENT)},
+	{OPTION_CURSOR, OF(COMMAND_FOLLOW)},
+	{OPTION_ONCE, OF(COMMAND_FOLLOW)},
 	{OPTION_MAX_PROCESSES, OF_LIVE},
 	{OPTION_MAX_ROUTES, OF_RUNS},
 	{OPTION_MAX_PAGES, OF_RUNS},
@@ -371,6 +382,12 @@ static int set_option(struct options *options, int option, const char *word, str
 	case OPTION_CHECK_CONFIG:
 		options->check_config = true;
 		return 0;
+	case OPTION_CURSOR:
+		options->cursor = word;
+		return 0;
+	case OPTION_ONCE:
+		options->once = true;
+		return 0;
 	case OPTION_DETAIL:
 		return set_detail(options, word, diag);
 	case OPTION_ROUTES:
@@ -418,6 +435,7 @@ static int parse_operands(struct options *options, int count, char **words, stru
 		[COMMAND_XRAY] = {1, 1, "xray needs a pid"},
 		[COMMAND_DIAGNOSE] = {1, 1, "diagnose needs a pid"},
 		[COMMAND_AGENT] = {0, 0, ""},
+		[COMMAND_FOLLOW] = {1, 1, "follow needs a directory"},
 		[COMMAND_COMPARE] = {2, 2, "compare needs two recordings, or two pids"},
 	};
 	int most = operands[options->command].most;
@@ -428,6 +446,7 @@ static int parse_operands(struct options *options, int count, char **words, stru
 		return diag_set(diag, -EINVAL, "%s", operands[options->command].missing);
 	switch (options->command) {
 	case COMMAND_REPLAY:
+	case COMMAND_FOLLOW:
 		options->file = words[0];
 		return 0;
 	case COMMAND_XRAY:

@@ -33,6 +33,7 @@ enum command {
 	COMMAND_DIAGNOSE,
 	COMMAND_COMPARE,
 	COMMAND_AGENT,
+	COMMAND_FOLLOW,
 	COMMAND_HELP,
 	COMMAND_VERSION,
 };
@@ -43,7 +44,8 @@ struct options {
 	regex_t comm;                            /* if by_comm */
 	const char *units[OPTIONS_MAX_GROUPS];   /* any of them; none: any */
 	const char *cgroups[OPTIONS_MAX_GROUPS]; /* likewise */
-	const char *file;                        /* of record, replay and agent */
+	const char *file;     /* of record, replay and agent; follow: directory */
+	const char *cursor;   /* of follow; NULL: none */
 	const char *sides[2]; /* of compare: a pid, FILE, FILE:PID or FILE:COMM */
 	double interval_s;
 	double for_s;  /* how long diagnose and compare watch */
@@ -66,6 +68,7 @@ struct options {
 	bool xray;
 	bool verbose;
 	bool check_config;      /* of agent */
+	bool once;              /* of follow */
 	bool marks_by_requests; /* of compare; else by time */
 };
 

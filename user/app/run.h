@@ -16,6 +16,7 @@ enum exit_code run_replay(const struct options *options);
 enum exit_code run_xray(const struct options *options);
 enum exit_code run_diagnose(const struct options *options);
 enum exit_code run_compare(const struct options *options);
+enum exit_code run_follow(const struct options *options);
 
 /* Takes the report of an interval: 0 to go on, 1 for enough, or -errno, which ends the run. */
 typedef int (*report_fn)(void *context, const struct report *report);

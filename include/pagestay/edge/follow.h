@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Reads the JSON Lines of a directory of rotating files (edge/rotate.h) as they come: in the files'
+ * order, by whole lines and byte offset, over their ends, their compression and their expiry.
+ *
+ * A file has ended when there is a newer one; then it is read to its end once more. Lines that are
+ * written behind that (the clock was set back by more than an hour) are not seen. A line without
+ * its end waits for it, and is passed over when its file has ended. What is passed over, and what
+ * went away unread, is said.
+ */
+#ifndef PAGESTAY_EDGE_FOLLOW_H
+#define PAGESTAY_EDGE_FOLLOW_H
+
+#include <stddef.h>
+
+#include "pagestay/base/diag.h"
+
+#define FOLLOW_LINE_BYTES (64u << 20) /* a longer line is an error */
+
+struct follow_options {
+	const char *directory;
+	const char
+		*cursor; /* a file's path; NULL: begin with today's first file, remember nothing */
+	void (*say)(void *context, const char *text);
+	void *context;
+};
+
+struct follower;
+
+/* 0, or -errno with words. `options` is copied; the texts are not. */
+int follower_open(
+	const struct follow_options *options, struct follower **ret_follower, struct diag *diag);
+
+/*
+ * The next whole lines, as many as were there, valid until the next call: 1. 0: there is none now.
+ * -errno with words: this file cannot be read; -EMSGSIZE: a line is too long.
+ */
+int follower_read(
+	struct follower *follower, const char **ret_lines, size_t *ret_length, struct diag *diag);
+
+/* All that was read has been dealt with: the cursor stands behind it. 0, or -errno with words. */
+int follower_keep(struct follower *follower, struct diag *diag);
+
+/* Takes NULL. Does not keep. */
+void follower_close(struct follower *follower);
+
+#endif

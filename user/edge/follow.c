@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Owns the file that is followed. The cursor has the name of the file as it is while it is written
+ * to; its compressed form has the same bytes at the same offsets. Called by the command follow.
+ */
+#include "pagestay/edge/follow.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "pagestay/base/cleanup.h"
+#include "pagestay/edge/cursor.h"
+#include "rotate_state.h"
+
+#define ROOM_BYTES (64u << 10)
+#define SAID_BYTES 256
+
+struct follower {
+	struct follow_options options;
+	struct cursor cursor;
+	struct rotate_name name; /* the cursor's */
+	int fd;                  /* of the file as it is written; -1: not open */
+	gzFile gzip;             /* of its compressed form; NULL: not open */
+	bool has_ended;          /* the file did, before it was last read to its end */
+	bool is_read_out;        /* the compressed form, to its end or to where it is damaged */
+	char *buffer;
+	size_t room;
+	size_t torn; /* what is there behind the last whole line, as last read */
+};
+
+__attribute__((format(printf, 2, 3))) static void say(
+	const struct follower *follower, const char *format, ...)
+{
+	char text[SAID_BYTES];
+	va_list arguments;
+
+	if (!follower->options.say)
+		return;
+	va_start(arguments, format);
+	(void)vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	follower->options.say(follower->options.context, text);
+}
+
+static bool is_open(const struct follower *follower)
+{
+	return follower->fd >= 0 || follower->gzip;
+}
+
+static void close_file(struct follower *follower)
+{
+	if (follower->fd >= 0)
+		(void)close(follower->fd);
+	follower->fd = -1;
+	if (follower->gzip)
+		(void)gzclose(follower->gzip);
+	follower->gzip = NULL;
+	follower->has_ended = follower->is_read_out = false;
+	follower->torn = 0;
+}
+
+/*
+ * Which file.
+ */
+
+/* The oldest file that is not older than the cursor's, or that is newer. 1: there is one. */
+static int find(
+	const struct follower *follower, int directory_fd, bool newer, struct rotate_name *ret_name)
+{
+	struct rotate_list list;
+	int error = rotate_list(directory_fd, &list);
+	int found = 0;
+
+	for (size_t i = 0; !error && !found && i < list.count; i++) {
+		struct rotate_name name = list.files[i].name;
+		int order;
+
+		if (name.kind != ROTATE_LINES || name.form == ROTATE_GZIP_PART ||
+			!list.files[i].is_regular)
+			continue;
+		*ret_name = name;
+		name.form = ROTATE_PLAIN;
+		order = rotate_name_compare(&name, &follower->name);
+		found = newer ? order > 0 : order >= 0;
+	}
+	if (!error)
+		free(list.files);
+	return error ? error : found;
+}
+
+/* The cursor at the beginning of a file that it was not in. */
+static void move_to(struct follower *follower, const struct rotate_name *name)
+{
+	follower->name = *name;
+	follower->name.form = ROTATE_PLAIN;
+	follower->cursor = (struct cursor){};
+	rotate_name_put(&follower->name, follower->cursor.name);
+}
+
+static int open_gzip(struct follower *follower, int fd)
+{
+	follower->gzip = gzdopen(fd, "r");
+	if (follower->gzip)
+		return 0;
+	(void)close(fd);
+	return -ENOMEM;
+}
+
+/* Opens the file in the form that was found. 1: done. 0: it has gone meanwhile. */
+static int open_form(struct follower *follower, int directory_fd, const struct rotate_name *name)
+{
+	char text[ROTATE_NAME_BYTES];
+	struct stat stat;
+	int fd, error;
+
+	rotate_name_put(name, text);
+	fd = openat(directory_fd, text, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (fstat(fd, &stat)) {
+		error = -errno;
+		(void)close(fd);
+		return error;
+	}
+	if (name->form == ROTATE_PLAIN) {
+		uint64_t offset = cursor_offset_in(&follower->cursor, &stat);
+
+		if (offset < follower->cursor.offset)
+			say(follower,
+				"%s: another file, or shorter than it was: read from its beginning",
+				text);
+		follower->cursor.offset = offset;
+		follower->fd = fd;
+	} else {
+		error = open_gzip(follower, fd);
+		if (error)
+			return error;
+	}
+	follower->cursor.device = stat.st_dev;
+	follower->cursor.inode = stat.st_ino;
+	return 1;
+}
+
+/* The cursor's file, or the next one. 1: one is open. 0: there is none. */
+static int open_file(struct follower *follower, bool newer)
+{
+	_cleanup_(cleanup_close) int directory_fd =
+		open(follower->options.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct rotate_name name = {};
+	int found;
+
+	if (directory_fd < 0)
+		return -errno;
+	found = find(follower, directory_fd, newer, &name);
+	if (found <= 0)
+		return found;
+	close_file(follower);
+	if (name.day != follower->name.day || name.number != follower->name.number) {
+		if (!newer && follower->cursor.inode)
+			say(follower, "%s has gone; what was not read of it is missed",
+				follower->cursor.name);
+		move_to(follower, &name);
+	}
+	return open_form(follower, directory_fd, &name);
+}
+
+static bool is_as_it_was(const struct follower *follower, int directory_fd)
+{
+	const struct cursor *cursor = &follower->cursor;
+	struct stat now;
+
+	return fstatat(directory_fd, cursor->name, &now, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       now.st_dev == cursor->device && now.st_ino == cursor->inode &&
+	       (uint64_t)now.st_size >= cursor->offset;
+}
+
+/*
+ * Nothing more in the file at this moment. 1: it may be worth another look. 0: not now. The file is
+ * read once more after a newer one was seen: what was written before that began is there by then.
+ */
+static int look_around(struct follower *follower)
+{
+	_cleanup_(cleanup_close) int directory_fd =
+		open(follower->options.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct rotate_name name;
+	int found;
+
+	if (directory_fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	found = find(follower, directory_fd, true, &name);
+	if (found < 0)
+		return found;
+	if (found && !follower->has_ended) {
+		follower->has_ended = true;
+		return 1;
+	}
+	if (found) {
+		if (follower->torn)
+			say(follower, "%s: %zu bytes without a line's end passed over",
+				follower->cursor.name, follower->torn);
+		return open_file(follower, true);
+	}
+	if (follower->gzip || is_as_it_was(follower, directory_fd))
+		return 0;
+	return open_file(follower, false);
+}
+
+/*
+ * Lines.
+ */
+
+static ssize_t read_plain(int fd, char *to, size_t room, uint64_t offset)
+{
+	ssize_t got;
+
+	do
+		got = pread(fd, to, room, (off_t)offset);
+	while (got < 0 && errno == EINTR);
+	return got < 0 ? -errno : got;
+}
+
+/* It does not change. What is damaged ends where the damage begins. */
+static ssize_t read_gzip(struct follower *follower, char *to, size_t room, uint64_t offset)
+{
+	int got = -1;
+
+	if (gztell(follower->gzip) == (z_off_t)offset ||
+		gzseek(follower->gzip, (z_off_t)offset, SEEK_SET) == (z_off_t)offset)
+		got = gzread(follower->gzip, to, (unsigned)room);
+	follower->is_read_out = got <= 0;
+	if (got < 0)
+		say(follower, "%s.gz is damaged behind byte %llu; the rest is missed",
+			follower->cursor.name, (unsigned long long)offset);
+	return got < 0 ? 0 : got;
+}
+
+static int grow(struct follower *follower)
+{
+	size_t room = follower->room ? 2 * follower->room : ROOM_BYTES;
+	char *buffer = room > FOLLOW_LINE_BYTES ? NULL : realloc(follower->buffer, room);
+
+	if (!buffer)
+		return room > FOLLOW_LINE_BYTES ? -EMSGSIZE : -ENOMEM;
+	follower->buffer = buffer;
+	follower->room = room;
+	return 0;
+}
+
+static ssize_t read_some(struct follower *follower, char *to, size_t room, uint64_t offset)
+{
+	return follower->gzip ? read_gzip(follower, to, room, offset)
+			      : read_plain(follower->fd, to, room, offset);
+}
+
+/* Whole lines from the cursor on, into the buffer. Returns their bytes. */
+static ssize_t read_lines(struct follower *follower)
+{
+	size_t length = 0;
+
+	if (follower->is_read_out)
+		return 0;
+	for (;;) {
+		int error = length == follower->room ? grow(follower) : 0;
+		char *to = follower->buffer + length;
+		const char *end;
+		ssize_t got;
+
+		if (error)
+			return error;
+		got = read_some(
+			follower, to, follower->room - length, follower->cursor.offset + length);
+		if (got < 0)
+			return got;
+		end = memrchr(to, '\n', (size_t)got);
+		if (end)
+			return end + 1 - follower->buffer;
+		length += (size_t)got;
+		if (!got) {
+			follower->torn = length;
+			return 0;
+		}
+	}
+}
+
+int follower_read(
+	struct follower *follower, const char **ret_lines, size_t *ret_length, struct diag *diag)
+{
+	for (;;) {
+		int open = is_open(follower) ? 1 : open_file(follower, false);
+		ssize_t length = open > 0 ? read_lines(follower) : open;
+
+		if (length > 0) {
+			follower->cursor.offset += (uint64_t)length;
+			*ret_lines = follower->buffer;
+			*ret_length = (size_t)length;
+			return 1;
+		}
+		if (length == 0 && open > 0)
+			length = look_around(follower);
+		if (length < 0)
+			return diag_set(diag, (int)length, "%s/%s at byte %llu: %s",
+				follower->options.directory, follower->cursor.name,
+				(unsigned long long)follower->cursor.offset,
+				strerror((int)-length));
+		if (!length)
+			return 0;
+	}
+}
+
+int follower_keep(struct follower *follower, struct diag *diag)
+{
+	int error = follower->options.cursor
+			    ? cursor_save(follower->options.cursor, &follower->cursor)
+			    : 0;
+
+	return error ? diag_set(diag, error, "%s: cannot write the cursor: %s",
+			       follower->options.cursor, strerror(-error))
+		     : 0;
+}
+
+/* Where to begin. */
+static int load(struct follower *follower, struct diag *diag)
+{
+	struct cursor *cursor = &follower->cursor;
+	char today[ROTATE_NAME_BYTES];
+	int error = rotate_name_at(ROTATE_LINES, clock_ns(CLOCK_REALTIME), today);
+
+	if (error)
+		return diag_set(diag, error, "today has no date that a file can have");
+	(void)snprintf(cursor->name, sizeof(cursor->name), "%s", today);
+	if (follower->options.cursor)
+		error = cursor_load(follower->options.cursor, today, cursor, diag);
+	if (error < 0)
+		return error;
+	if (error > 0)
+		say(follower, "%s", diag->text);
+	if (!rotate_name_get(cursor->name, &follower->name) ||
+		follower->name.kind != ROTATE_LINES || follower->name.form != ROTATE_PLAIN)
+		return diag_set(diag, -EBADMSG, "%s: the cursor is of another kind of file",
+			follower->options.cursor);
+	return 0;
+}
+
+static int open_follower(
+	const struct follow_options *options, struct follower **ret_follower, struct diag *diag)
+{
+	struct follower *follower = calloc(1, sizeof(*follower));
+	int error;
+
+	if (!follower)
+		return diag_set(diag, -ENOMEM, "out of memory");
+	follower->options = *options;
+	follower->fd = -1;
+	error = load(follower, diag);
+	if (error) {
+		follower_close(follower);
+		return error;
+	}
+	*ret_follower = follower;
+	return 0;
+}
+
+int follower_open(
+	const struct follow_options *options, struct follower **ret_follower, struct diag *diag)
+{
+	int fd = open(options->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return diag_set(
+			diag, -errno, "cannot open %s: %s", options->directory, strerror(errno));
+	(void)close(fd);
+	return open_follower(options, ret_follower, diag);
+}
+
+void follower_close(struct follower *follower)
+{
+	if (!follower)
+		return;
+	close_file(follower);
+	free(follower->buffer);
+	free(follower);
+}
