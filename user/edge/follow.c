@@ -25,6 +25,7 @@
 struct follower {
 	struct follow_options options;
 	struct cursor cursor;
+	struct cursor kept;      /* as last saved; empty: not yet */
 	struct rotate_name name; /* the cursor's */
 	int fd;                  /* of the file as it is written; -1: not open */
 	gzFile gzip;             /* of its compressed form; NULL: not open */
@@ -32,7 +33,9 @@ struct follower {
 	bool is_read_out;        /* the compressed form, to its end or to where it is damaged */
 	char *buffer;
 	size_t room;
-	size_t torn; /* what is there behind the last whole line, as last read */
+	size_t lines; /* of the buffer: what was handed out */
+	size_t rest;  /* of the compressed form: what was read behind these */
+	size_t torn;  /* what is there behind the last whole line, as last read */
 };
 
 __attribute__((format(printf, 2, 3))) static void say(
@@ -63,7 +66,7 @@ static void close_file(struct follower *follower)
 		(void)gzclose(follower->gzip);
 	follower->gzip = NULL;
 	follower->has_ended = follower->is_read_out = false;
-	follower->torn = 0;
+	follower->rest = follower->torn = 0;
 }
 
 /*
@@ -93,6 +96,23 @@ static int find(
 	if (!error)
 		free(list.files);
 	return error ? error : found;
+}
+
+/* The older of two: a list can miss, under both names, what is compressed while it is read. */
+static int find_surely(
+	const struct follower *follower, int directory_fd, bool newer, struct rotate_name *ret_name)
+{
+	struct rotate_name first, second;
+	int found = find(follower, directory_fd, newer, &first);
+	int again = found < 0 ? found : find(follower, directory_fd, newer, &second);
+
+	if (again < 0)
+		return again;
+	if (again && (!found || rotate_name_compare(&second, &first) < 0))
+		*ret_name = second;
+	else if (found)
+		*ret_name = first;
+	return found || again;
 }
 
 /* The cursor at the beginning of a file that it was not in. */
@@ -157,18 +177,34 @@ static int open_file(struct follower *follower, bool newer)
 	int found;
 
 	if (directory_fd < 0)
-		return -errno;
-	found = find(follower, directory_fd, newer, &name);
-	if (found <= 0)
-		return found;
-	close_file(follower);
-	if (name.day != follower->name.day || name.number != follower->name.number) {
-		if (!newer && follower->cursor.inode)
-			say(follower, "%s has gone; what was not read of it is missed",
-				follower->cursor.name);
-		move_to(follower, &name);
-	}
-	return open_form(follower, directory_fd, &name);
+		return errno == ENOENT ? 0 : -errno;
+	do {
+		found = find_surely(follower, directory_fd, newer, &name);
+		if (found <= 0)
+			return found;
+		close_file(follower);
+		if (name.day != follower->name.day || name.number != follower->name.number) {
+			if (!newer && follower->cursor.inode)
+				say(follower, "%s has gone; what was not read of it is missed",
+					follower->cursor.name);
+			move_to(follower, &name);
+		}
+		newer = false;
+		found = open_form(follower, directory_fd, &name);
+	} while (!found);
+	return found;
+}
+
+/* By another file. When there is none, it may be compressed. */
+static bool is_replaced(const struct follower *follower, int directory_fd)
+{
+	const struct cursor *cursor = &follower->cursor;
+	struct stat now;
+
+	return follower->fd >= 0 &&
+	       fstatat(directory_fd, cursor->name, &now, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISREG(now.st_mode) &&
+	       (now.st_dev != cursor->device || now.st_ino != cursor->inode);
 }
 
 static bool is_as_it_was(const struct follower *follower, int directory_fd)
@@ -197,6 +233,8 @@ static int look_around(struct follower *follower)
 	found = find(follower, directory_fd, true, &name);
 	if (found < 0)
 		return found;
+	if (is_replaced(follower, directory_fd))
+		return open_file(follower, false);
 	if (found && !follower->has_ended) {
 		follower->has_ended = true;
 		return 1;
@@ -226,16 +264,21 @@ static ssize_t read_plain(int fd, char *to, size_t room, uint64_t offset)
 	return got < 0 ? -errno : got;
 }
 
-/* It does not change. What is damaged ends where the damage begins. */
+/*
+ * It does not change. What is damaged ends where the damage begins. zlib would read what is not
+ * compressed as it is, and takes an end that comes too early for one.
+ */
 static ssize_t read_gzip(struct follower *follower, char *to, size_t room, uint64_t offset)
 {
-	int got = -1;
+	int got = -1, error = Z_OK;
 
-	if (gztell(follower->gzip) == (z_off_t)offset ||
-		gzseek(follower->gzip, (z_off_t)offset, SEEK_SET) == (z_off_t)offset)
+	if (!gzdirect(follower->gzip) &&
+		(gztell(follower->gzip) == (z_off_t)offset ||
+			gzseek(follower->gzip, (z_off_t)offset, SEEK_SET) == (z_off_t)offset))
 		got = gzread(follower->gzip, to, (unsigned)room);
+	(void)gzerror(follower->gzip, &error);
 	follower->is_read_out = got <= 0;
-	if (got < 0)
+	if (got < 0 || (!got && error != Z_OK))
 		say(follower, "%s.gz is damaged behind byte %llu; the rest is missed",
 			follower->cursor.name, (unsigned long long)offset);
 	return got < 0 ? 0 : got;
@@ -259,13 +302,25 @@ static ssize_t read_some(struct follower *follower, char *to, size_t room, uint6
 			      : read_plain(follower->fd, to, room, offset);
 }
 
+/* To go back in what is compressed is to read all of it again. */
+static size_t take_rest(struct follower *follower)
+{
+	size_t rest = follower->rest;
+
+	if (rest)
+		memmove(follower->buffer, follower->buffer + follower->lines, rest);
+	follower->rest = 0;
+	return rest;
+}
+
 /* Whole lines from the cursor on, into the buffer. Returns their bytes. */
 static ssize_t read_lines(struct follower *follower)
 {
-	size_t length = 0;
+	size_t length;
 
 	if (follower->is_read_out)
 		return 0;
+	length = take_rest(follower);
 	for (;;) {
 		int error = length == follower->room ? grow(follower) : 0;
 		char *to = follower->buffer + length;
@@ -279,9 +334,12 @@ static ssize_t read_lines(struct follower *follower)
 		if (got < 0)
 			return got;
 		end = memrchr(to, '\n', (size_t)got);
-		if (end)
-			return end + 1 - follower->buffer;
 		length += (size_t)got;
+		if (end) {
+			follower->lines = (size_t)(end + 1 - follower->buffer);
+			follower->rest = follower->gzip ? length - follower->lines : 0;
+			return (ssize_t)follower->lines;
+		}
 		if (!got) {
 			follower->torn = length;
 			return 0;
@@ -316,13 +374,17 @@ int follower_read(
 
 int follower_keep(struct follower *follower, struct diag *diag)
 {
-	int error = follower->options.cursor
-			    ? cursor_save(follower->options.cursor, &follower->cursor)
-			    : 0;
+	const struct cursor *cursor = &follower->cursor;
+	int error;
 
-	return error ? diag_set(diag, error, "%s: cannot write the cursor: %s",
-			       follower->options.cursor, strerror(-error))
-		     : 0;
+	if (!follower->options.cursor || memcmp(cursor, &follower->kept, sizeof(*cursor)) == 0)
+		return 0;
+	error = cursor_save(follower->options.cursor, cursor);
+	if (error)
+		return diag_set(diag, error, "%s: cannot write the cursor: %s",
+			follower->options.cursor, strerror(-error));
+	follower->kept = *cursor;
+	return 0;
 }
 
 /* Where to begin. */
@@ -330,17 +392,18 @@ static int load(struct follower *follower, struct diag *diag)
 {
 	struct cursor *cursor = &follower->cursor;
 	char today[ROTATE_NAME_BYTES];
+	struct diag words = {};
 	int error = rotate_name_at(ROTATE_LINES, clock_ns(CLOCK_REALTIME), today);
 
 	if (error)
 		return diag_set(diag, error, "today has no date that a file can have");
 	(void)snprintf(cursor->name, sizeof(cursor->name), "%s", today);
 	if (follower->options.cursor)
-		error = cursor_load(follower->options.cursor, today, cursor, diag);
+		error = cursor_load(follower->options.cursor, today, cursor, &words);
 	if (error < 0)
-		return error;
+		return diag_set(diag, error, "%s", words.text);
 	if (error > 0)
-		say(follower, "%s", diag->text);
+		say(follower, "%s", words.text);
 	if (!rotate_name_get(cursor->name, &follower->name) ||
 		follower->name.kind != ROTATE_LINES || follower->name.form != ROTATE_PLAIN)
 		return diag_set(diag, -EBADMSG, "%s: the cursor is of another kind of file",
