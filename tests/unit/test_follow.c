@@ -390,6 +390,26 @@ static void only_files_of_lines_are_read(void **unused)
 	assert_said(0, "");
 }
 
+static void replace_today(void)
+{
+	assert_int_equal(unlink(path_of(TODAY)), 0);
+	assert_int_equal(symlink("/etc/passwd", path_of(TODAY)), 0);
+}
+
+/* Behind the second of the two looks that find it. */
+static void a_file_that_becomes_a_symlink_is_not_read(void **unused)
+{
+	make(TODAY, "a\n");
+	make(TODAY ".1", "b\n");
+	meanwhile.name = TODAY;
+	meanwhile.after = 2;
+	meanwhile.is_before = false;
+	meanwhile.happens = replace_today;
+	start();
+	assert_cannot_read(-ELOOP, "/" TODAY " at byte 0: Too many levels of symbolic links");
+	assert_reads("b\n");
+}
+
 /*
  * Ends.
  */
@@ -409,27 +429,27 @@ static void what_came_last_is_not_missed(void **unused)
 	assert_said(0, "");
 }
 
-/* Behind the look that saw the end of the file, and before the one that saw the newer file. */
+/* While the directory is listed: the file's end was seen before, and the newer file is seen now. */
 static void end_today(void)
 {
 	append(TODAY, "b\n");
+	assert_int_equal(rmdir(path_of(TODAY ".1")), 0);
 	make(TODAY ".1", "c\n");
 }
 
 static void what_comes_between_two_looks_is_not_missed(void **unused)
 {
-	for (unsigned after = 1; after <= 4; after++) {
-		point_cursor_at(TODAY);
+	for (unsigned after = 1; after <= 6; after++) {
 		make(TODAY, "a\n");
-		start();
-		meanwhile.name = TODAY;
+		assert_int_equal(mkdir(path_of(TODAY ".1"), 0755), 0);
+		meanwhile.name = TODAY ".1";
 		meanwhile.after = after;
+		meanwhile.is_before = true;
 		meanwhile.happens = end_today;
-		read_all();
-		if (meanwhile.name)
-			meanwhile.happens();
-		meanwhile.name = NULL;
-		assert_reads("a\nb\nc\n");
+		start();
+		for (int i = 0; i < 6; i++)
+			read_all();
+		assert_came("a\nb\nc\n", 6);
 		stop();
 		assert_int_equal(unlink(path_of(TODAY ".1")), 0);
 	}
@@ -1261,6 +1281,7 @@ int main(void)
 		TEST(files_come_by_day_and_number),
 		TEST(the_plain_form_goes_before_the_compressed_one),
 		TEST(only_files_of_lines_are_read),
+		TEST(a_file_that_becomes_a_symlink_is_not_read),
 		TEST(what_came_last_is_not_missed),
 		TEST(what_comes_between_two_looks_is_not_missed),
 		TEST(a_torn_end_is_passed_over),
