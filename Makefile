@@ -55,7 +55,8 @@ LIVE_OBJS := $(patsubst tests/live/%.c,$(B)/tests/live.d/%.o,$(wildcard tests/li
 
 .PHONY: all demo check check-unit check-cli check-live check-filters check-servers check-growth \
         check-allocators check-jemalloc check-xray-glibc check-verdicts check-agent check-http \
-        check-warden check-files check-kernels check-sanitize bench lab soak lint format install uninstall install-deps clean programs
+        check-warden check-files check-kernels check-service check-sanitize \
+        bench lab soak lint format install uninstall install-deps clean programs
 
 all: $(B)/pagestay
 programs: all $(TOOLS) $(WORKLOADS) $(UNIT) $(if $(LIVE_OBJS),$(B)/tests/live)
@@ -160,6 +161,10 @@ check-warden: programs $(B)/tests/unit/warden_writer
 
 check-kernels: programs
 	$(Q)tools/check-kernels
+
+# The systemd unit, in a Debian that is put together and booted for it.
+check-service: programs
+	$(Q)tests/service
 
 # The same tests, built with sanitizers in a directory of their own.
 check-sanitize:

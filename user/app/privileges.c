@@ -17,12 +17,14 @@
 #include <unistd.h>
 
 /*
- * Reading maps takes CAP_BPF where unprivileged bpf is off, /proc of other users CAP_SYS_PTRACE,
- * the files that they map CAP_CHECKPOINT_RESTORE. Root's sandboxed child becomes another user, who
- * is killed when he takes too long.
+ * Reading maps takes CAP_BPF where unprivileged bpf is off, /proc of other users CAP_SYS_PTRACE
+ * and, for files with their mode, CAP_DAC_READ_SEARCH; the files that they map and that were
+ * replaced CAP_CHECKPOINT_RESTORE. Root's sandboxed child becomes another user, who is killed when
+ * he takes too long.
  */
 static const capng_type_t kinds = CAPNG_EFFECTIVE | CAPNG_PERMITTED;
-static const unsigned kept[] = {CAP_BPF, CAP_SYS_PTRACE, CAP_CHECKPOINT_RESTORE};
+static const unsigned kept[] = {
+	CAP_BPF, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_CHECKPOINT_RESTORE};
 static const unsigned kept_by_root[] = {CAP_SETUID, CAP_SETGID, CAP_KILL};
 
 /* Of bpf(2): what reads and clears maps, and opens an iterator that is there. No loading. */

@@ -47,8 +47,8 @@ static int explain(uint32_t pid, int error, struct diag *diag)
 	case -EPERM:
 	case -EACCES:
 		return diag_set(diag, -EPERM,
-			"process %u may not be read: that needs CAP_SYS_PTRACE in its user "
-			"namespace",
+			"process %u may not be read: that needs CAP_SYS_PTRACE and "
+			"CAP_DAC_READ_SEARCH in its user namespace",
 			pid);
 	default:
 		return diag_set(

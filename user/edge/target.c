@@ -498,7 +498,8 @@ static int explain(struct diag *diag, const struct ps_proc_key *key, int error)
 	case -EACCES:
 		return diag_set(diag, error,
 			"the memory of process %" PRIu32
-			" may not be read: it takes its user with CAP_SYS_PTRACE, or root",
+			" may not be read: it takes CAP_SYS_PTRACE and "
+			"CAP_DAC_READ_SEARCH, or root",
 			pid);
 	case -E2BIG:
 		return diag_set(diag, error,

@@ -17,8 +17,11 @@
 const struct kernel_capability kernel_capabilities[] = {
 	{"CAP_BPF", CAP_BPF, true, "load the programs"},
 	{"CAP_PERFMON", CAP_PERFMON, true, "attach them to tracepoints"},
-	{"CAP_SYS_PTRACE", CAP_SYS_PTRACE, false,
-		"read exe, lazily freed bytes and page tables of others"},
+	{"CAP_SYS_PTRACE", CAP_SYS_PTRACE, false, "look into the memory of others"},
+	{"CAP_DAC_READ_SEARCH", CAP_DAC_READ_SEARCH, false,
+		"open page tables and environment of others"},
+	{"CAP_CHECKPOINT_RESTORE", CAP_CHECKPOINT_RESTORE, false,
+		"read mapped files that were replaced"},
 };
 const unsigned kernel_capability_count =
 	sizeof(kernel_capabilities) / sizeof(kernel_capabilities[0]);
@@ -142,7 +145,8 @@ int kernel_check(const struct kernel *kernel, struct diag *diag)
 		if (capability->required && !kernel_has_capability(capability))
 			return diag_set(diag, -EPERM,
 				"%s is missing (needed to %s): run as root, or give the file "
-				"cap_bpf,cap_perfmon,cap_sys_ptrace=ep",
+				"cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,"
+				"cap_checkpoint_restore=ep",
 				capability->name, capability->purpose);
 	}
 	if (!kernel->btf)
