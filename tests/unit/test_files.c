@@ -114,6 +114,14 @@ static const char *path_of(const char *name)
 	return path;
 }
 
+static void put_file(const char *name)
+{
+	FILE *file = fopen(path_of(name), "we");
+
+	assert_non_null(file);
+	assert_int_equal(fclose(file), 0);
+}
+
 /* False: not within ten seconds. */
 static bool wait_until(bool (*is_so)(const void *of), const void *of)
 {
@@ -715,6 +723,33 @@ static void a_full_queue_ends_a_recordings_file(void **state)
 	assert_int_equal(reports + counters.dropped, 45);
 }
 
+static void other_limits_hold_from_the_next_interval_on(void **state)
+{
+	static const char *const name = "pagestay-2025-12-30.jsonl";
+	struct files_options options = some_options();
+	static struct stream stream;
+	struct diag diag = {};
+
+	options.keep_days = 1;
+	assert_int_equal(files_recorder_new(&options, &stream.recorder, &diag), 0);
+	give_start(&stream, "requests");
+	put_file(name);
+	options.keep_days = 7;
+	files_recorder_limits(stream.recorder, &options);
+	/* Days count when the clock has been steady for an hour. */
+	for (int i = 0; i < 3; i++) {
+		clock_ns += 50 * 60 * S;
+		give_interval(&stream);
+	}
+	assert_int_equal(access(path_of(name), F_OK), 0);
+	options.keep_days = 1;
+	files_recorder_limits(stream.recorder, &options);
+	clock_ns += 2 * 60 * S;
+	give_interval(&stream);
+	assert_int_equal(access(path_of(name), F_OK), -1);
+	end_stream(&stream);
+}
+
 static void a_recording_ends_behind_its_last_whole_interval(void **state)
 {
 	const struct files_options options = some_options();
@@ -805,6 +840,7 @@ int main(void)
 		TEST(a_day_ends_a_recordings_file),
 		TEST(a_lost_interval_ends_a_recordings_file),
 		TEST(a_full_queue_ends_a_recordings_file),
+		TEST(other_limits_hold_from_the_next_interval_on),
 		TEST(a_recording_ends_behind_its_last_whole_interval),
 		TEST(pages_before_a_file_are_earlier),
 	};

@@ -549,6 +549,14 @@ const struct rotate_counters *rotate_counters(const struct rotate *rotate)
 	return &rotate->counters;
 }
 
+void rotate_limit(
+	struct rotate *rotate, uint64_t rotate_bytes, uint64_t keep_bytes, unsigned keep_days)
+{
+	rotate->options.rotate_bytes = rotate_bytes;
+	rotate->options.keep_bytes = keep_bytes;
+	rotate->options.keep_days = keep_days;
+}
+
 /*
  * Life.
  */

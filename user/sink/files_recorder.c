@@ -321,6 +321,11 @@ int files_recorder_event(void *context, const struct event *event)
 	return 0;
 }
 
+void files_recorder_limits(struct files_recorder *recorder, const struct files_options *options)
+{
+	spool_limit(recorder->spool, options);
+}
+
 void files_recorder_counters(
 	const struct files_recorder *recorder, struct files_counters *ret_counters)
 {

@@ -139,6 +139,8 @@ static bool go_round(struct spool *spool, bool has_work)
 
 	if (!items && !has_work)
 		return false;
+	rotate_limit(spool->rotate, spool->options.rotate_bytes, spool->options.keep_bytes,
+		spool->options.keep_days);
 	(void)pthread_mutex_unlock(&spool->lock);
 	if (items)
 		write_items(spool, items);
@@ -221,6 +223,15 @@ int spool_new(const struct files_options *options, enum rotate_kind kind, const 
 	}
 	*ret_spool = spool;
 	return 0;
+}
+
+void spool_limit(struct spool *spool, const struct files_options *options)
+{
+	(void)pthread_mutex_lock(&spool->lock);
+	spool->options.rotate_bytes = options->rotate_bytes;
+	spool->options.keep_bytes = options->keep_bytes;
+	spool->options.keep_days = options->keep_days;
+	(void)pthread_mutex_unlock(&spool->lock);
 }
 
 static bool queue_add(struct spool *spool, struct item *item)

@@ -16,6 +16,9 @@ struct spool;
 int spool_new(const struct files_options *options, enum rotate_kind kind, const char *end,
 	size_t end_bytes, struct spool **ret_spool, struct diag *diag);
 
+/* What is taken from now on goes by the rotate_bytes, keep_bytes and keep_days of `options`. */
+void spool_limit(struct spool *spool, const struct files_options *options);
+
 /* Takes the bytes, which malloc gave; they go to the file whole or not at all. 0 or -ENOBUFS. */
 int spool_put(struct spool *spool, char *bytes, size_t length, bool begins);
 

@@ -71,6 +71,10 @@ int rotate_new(const struct rotate_options *options, struct rotate **ret_rotate,
 /* Syncs and closes. Takes NULL. */
 void rotate_free(struct rotate *rotate);
 
+/* What options said of bytes and days is this from now on. Does not wait for the disk. */
+void rotate_limit(
+	struct rotate *rotate, uint64_t rotate_bytes, uint64_t keep_bytes, unsigned keep_days);
+
 /*
  * Lines: `begins` is false, and a new file begins by itself where one is due. Recordings: true for
  * the first bytes of each file. 0, or -errno: dropped. -ESTALE: of a recording that has broken off;

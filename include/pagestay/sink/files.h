@@ -62,6 +62,12 @@ int files_recorder_new(const struct files_options *options, struct files_recorde
 /* An event_fn for a stream from its STREAM on. Always 0. */
 int files_recorder_event(void *context, const struct event *event);
 
+/*
+ * From the next interval on, with the rotate_bytes, keep_bytes and keep_days of `options`; the rest
+ * of it stays as it was.
+ */
+void files_recorder_limits(struct files_recorder *recorder, const struct files_options *options);
+
 void files_recorder_counters(
 	const struct files_recorder *recorder, struct files_counters *ret_counters);
 
