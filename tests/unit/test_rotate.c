@@ -340,6 +340,27 @@ static void ended_files_are_compressed(void **unused)
 	world_deinit(&world);
 }
 
+static void the_umask_keeps_no_group_from_reading(void **unused)
+{
+	static const char *const names[] = {TODAY ".gz", TODAY ".1"};
+	const mode_t before = umask(077);
+	struct world world;
+	struct stat stat;
+
+	world_init(&world, ROTATE_LINES);
+	world.options.rotate_bytes = 2;
+	open_writer(&world);
+	put(&world, "a\n");
+	put(&world, "b\n");
+	work(&world);
+	(void)umask(before);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		assert_int_equal(lstat(path_of(&world, names[i]), &stat), 0);
+		assert_int_equal(stat.st_mode & 07777, 0640);
+	}
+	world_deinit(&world);
+}
+
 /* Broken off before the rename, after it, and with a torn line. */
 static void a_compression_that_broke_off_starts_again(void **unused)
 {
@@ -897,6 +918,7 @@ int main(void)
 		cmocka_unit_test(a_full_file_is_followed_by_the_next_number),
 		cmocka_unit_test(a_restart_goes_on_in_the_days_last_file),
 		cmocka_unit_test(ended_files_are_compressed),
+		cmocka_unit_test(the_umask_keeps_no_group_from_reading),
 		cmocka_unit_test(a_compression_that_broke_off_starts_again),
 		cmocka_unit_test(compression_takes_many_small_steps),
 		cmocka_unit_test(a_disk_that_is_full_leaves_the_plain_file),

@@ -316,6 +316,8 @@ static int open_file(struct rotate *rotate, int64_t today, size_t length)
 	rotate->good_bytes = rotate->synced_bytes = 0;
 	if (exists)
 		error = rotate_cut(rotate, rotate->fd, name, &rotate->good_bytes);
+	else
+		(void)fchmod(rotate->fd, ROTATE_MODE);
 	if (error) {
 		close_file(rotate);
 		return error;

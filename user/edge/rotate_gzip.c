@@ -74,6 +74,7 @@ static int gzip_open(struct rotate *rotate, struct rotate_gzip *gzip)
 		rotate->directory_fd, gzip->part, O_WRONLY | O_CREAT | O_EXCL | flags, ROTATE_MODE);
 	if (gzip->out < 0)
 		return -errno;
+	(void)fchmod(gzip->out, ROTATE_MODE);
 	if (deflateInit2(&gzip->stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, GZIP_BITS, 8,
 		    Z_DEFAULT_STRATEGY) != Z_OK)
 		return -ENOMEM;

@@ -13,7 +13,7 @@
 #include "pagestay/edge/rotate.h"
 
 #define ROTATE_NS_PER_HOUR (3600 * NS_PER_S)
-#define ROTATE_MODE        0640
+#define ROTATE_MODE        0640 /* whatever our umask, where there are modes */
 #define ROTATE_NUMBER_MAX  999999
 
 enum rotate_form {
