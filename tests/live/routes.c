@@ -143,9 +143,10 @@ static void write_hostile_paths(struct script *script)
 #define DISTINCT_PATHS 3000
 #define HOT_REQUESTS   211
 
-/* Many paths, each once, and a hot one that is there from the start and comes again all the time.
+/*
+ * Many paths, each once, and a hot one that is there from the start and comes again all the time.
+ * Of those with one request in a short interval it is the first by name.
  */
-/* Of routes with as many requests in an interval, however short, the hot one is the first by name. */
 static void write_many_paths(struct script *script)
 {
 	char line[64];

@@ -122,6 +122,7 @@ static void what_is_wrong_is_named_with_its_line(void **state)
 	refuse("[watch]\ninterval\n", ":2: neither a [section] nor");
 	refuse("[watch\n", ":1: neither a [section] nor");
 	refuse("[watch]\ninterval = 0.5\n", ":2: '0.5' is not 1s to 1h");
+	refuse("[watch]\ninterval = 0\n", ":2: '0' is not 1s to 1h");
 	refuse("[watch]\ninterval = -1\n", ":2: '-1' is not 1s to 1h");
 	refuse("[watch]\ninterval = 1 s\n", ":2: '1 s' is not 1s to 1h");
 	refuse("[watch]\ninterval = nan\n", ":2: 'nan' is not 1s to 1h");
@@ -136,6 +137,12 @@ static void what_is_wrong_is_named_with_its_line(void **state)
 	refuse("[watch]\ncomm = (\n", ":2: '(' is not an extended regular expression");
 	refuse("[watch]\nunit =\n", ":2: '' is not a unit's name");
 	refuse("[files]\ndirectory = logs\n", ":2: 'logs' is not an absolute path");
+	refuse("[listen]\naddress = localhost\n", ":2: 'localhost' is not HOST:PORT");
+	refuse("[listen]\naddress = 0.0.0.0:80\n", ": [listen] address 0.0.0.0:80 can be reached");
+	refuse("[listen]\nrequests-per-minute = 60001\n", ":2: '60001' is not 1 to 60000");
+	refuse("[prometheus]\ntextfile = /run/x\n",
+		":2: '/run/x' is not an absolute path that ends in .prom");
+	refuse("[prometheus]\ntextfile = /run/.prom\n", ":2: '/run/.prom' is not");
 	refuse("[files]\nkeep-bytes = 1P\n", ":2: '1P' is not 1M to 10T");
 }
 
@@ -154,7 +161,7 @@ static void long_lines_and_lists_are_refused(void **state)
 	length = snprintf(text, sizeof(text), "[watch]\n");
 	for (int i = 0; i <= CONFIG_LIST; i++)
 		length += snprintf(text + length, sizeof(text) - length, "port = %d\n", i + 1);
-	refuse(text, ":34: '33' is not 1 to 65535");
+	refuse(text, ":18: 'port' is given more than 16 times in [watch]");
 }
 
 static void a_section_differs_by_its_values(void **state)

@@ -150,6 +150,14 @@ static void reload(void *context)
 	(void)sd_notify(0, "READY=1");
 }
 
+static void closing(void *context)
+{
+	struct agent *agent = context;
+
+	(void)sd_notify(0, "STOPPING=1");
+	outputs_free(agent->outputs);
+}
+
 static int watch(struct agent *agent, struct diag *diag)
 {
 	const struct run_hooks hooks = {
@@ -158,6 +166,7 @@ static int watch(struct agent *agent, struct diag *diag)
 		.opened = opened,
 		.idle = idle,
 		.reload = reload,
+		.closing = closing,
 		.context = agent,
 	};
 	uint64_t watchdog_us = 0;
@@ -168,10 +177,7 @@ static int watch(struct agent *agent, struct diag *diag)
 	error = outputs_new(say, &agent->outputs);
 	if (error)
 		return error;
-	error = run_hooked(&agent->options, &hooks, diag);
-	(void)sd_notify(0, "STOPPING=1");
-	outputs_free(agent->outputs);
-	return error;
+	return run_hooked(&agent->options, &hooks, diag);
 }
 
 enum exit_code run_agent(const struct options *options)

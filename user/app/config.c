@@ -15,7 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "options.h"
 #include "pagestay/base/cleanup.h"
+#include "pagestay/sink/listen.h"
+#include "pagestay/sink/prometheus.h"
 
 #define LINE_BYTES 1024
 #define MAX_KEYS   64
@@ -26,8 +29,10 @@ enum kind {
 	KIND_RATIO,
 	KIND_BYTES,
 	KIND_SECONDS,
-	KIND_TEXT,
+	KIND_SECONDS_OR_0,
+	KIND_ADDRESS,
 	KIND_PATH,
+	KIND_METRICS_PATH,
 	KIND_CHOICE,
 	KIND_LIST,
 	KIND_NUMBERS,
@@ -49,7 +54,7 @@ const struct config_key config_keys[] = {
 		details),
 	KEY("watch", watch.routes, "routes", "yes or no", KIND_FLAG, 0, 0, NULL),
 	KEY("watch", watch.top, "top", "1 to 1000 routes", KIND_COUNT, 1, 1000, NULL),
-	KEY("watch", watch.xray_s, "xray", "0, or 10s to 1d", KIND_SECONDS, 10, 86400, NULL),
+	KEY("watch", watch.xray_s, "xray", "0, or 10s to 1d", KIND_SECONDS_OR_0, 10, 86400, NULL),
 	KEY("watch", watch.units, "unit", "a unit's name", KIND_LIST, 0, 0, NULL),
 	KEY("watch", watch.cgroups, "cgroup", "a path that begins with /", KIND_LIST, 0, 0, NULL),
 	KEY("watch", watch.comm, "comm", "an extended regular expression", KIND_PATTERN, 0, 0,
@@ -80,17 +85,18 @@ const struct config_key config_keys[] = {
 		0, 64, NULL),
 	KEY("prometheus", prometheus.services, "services", "1 to 4096", KIND_COUNT, 1, 4096, NULL),
 	KEY("prometheus", prometheus.textfile, "textfile", "an absolute path that ends in .prom",
-		KIND_PATH, 0, 0, NULL),
+		KIND_METRICS_PATH, 0, 0, NULL),
 
-	KEY("listen", listen.address, "address", "HOST:PORT, [HOST]:PORT or unix:PATH", KIND_TEXT,
-		0, 0, NULL),
+	KEY("listen", listen.address, "address", "HOST:PORT, [HOST]:PORT or unix:PATH",
+		KIND_ADDRESS, 0, 0, NULL),
 	KEY("listen", listen.token_file, "token-file", "an absolute path", KIND_PATH, 0, 0, NULL),
 	KEY("listen", listen.hosts, "host", "a name", KIND_LIST, 0, 0, NULL),
-	KEY("listen", listen.connections, "connections", "4 to 512", KIND_COUNT, 4, 512, NULL),
+	KEY("listen", listen.connections, "connections", "4 to 512", KIND_COUNT, 4,
+		LISTEN_CONNECTIONS_MAX, NULL),
 	KEY("listen", listen.connections_per_client, "connections-per-client", "1 to 512",
 		KIND_COUNT, 1, 512, NULL),
-	KEY("listen", listen.requests_per_minute, "requests-per-minute", "1 to 100000", KIND_COUNT,
-		1, 100000, NULL),
+	KEY("listen", listen.requests_per_minute, "requests-per-minute", "1 to 60000", KIND_COUNT,
+		1, LISTEN_REQUESTS_PER_MINUTE_MAX, NULL),
 
 	KEY("files", files.directory, "directory", "an absolute path", KIND_PATH, 0, 0, NULL),
 	KEY("files", files.json, "json", "yes or no", KIND_FLAG, 0, 0, NULL),
@@ -103,6 +109,10 @@ const struct config_key config_keys[] = {
 
 const size_t config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);
 
+/* Who takes a list takes a full one. */
+_Static_assert(CONFIG_LIST <= PS_MAX_PORTS, "ports");
+_Static_assert(CONFIG_LIST <= LISTEN_HOSTS, "names of this host");
+_Static_assert(CONFIG_LIST <= OPTIONS_MAX_GROUPS && OPTIONS_MAX_GROUPS <= OPTIONS_MAX_PIDS, "all");
 _Static_assert(sizeof(config_keys) / sizeof(config_keys[0]) <= MAX_KEYS, "each has its mark");
 
 void config_defaults(struct config *config)
@@ -170,13 +180,13 @@ static bool parse_number(const struct config_key *key, const char *word, double 
 	double value;
 
 	if (!parse_scaled(word,
-		    key->kind == KIND_BYTES     ? bytes
-		    : key->kind == KIND_SECONDS ? times
-						: none,
+		    key->kind == KIND_BYTES                                       ? bytes
+		    : key->kind == KIND_SECONDS || key->kind == KIND_SECONDS_OR_0 ? times
+										  : none,
 		    &value))
 		return false;
-	/* What may be none at all says so with 0. */
-	if ((value < key->least || value > key->most) && !(key->kind == KIND_SECONDS && value == 0))
+	if ((value < key->least || value > key->most) &&
+		!(key->kind == KIND_SECONDS_OR_0 && value == 0))
 		return false;
 	*ret_value = value;
 	return !whole || value == floor(value);
@@ -214,6 +224,19 @@ static bool set_path(const char *word, char text[CONFIG_TEXT_BYTES])
 	return (!*word || *word == '/') && set_text(word, text);
 }
 
+static bool set_metrics_path(const char *word, char text[CONFIG_TEXT_BYTES])
+{
+	return (!*word || textfile_path_is_sound(word)) && set_text(word, text);
+}
+
+static bool set_address(const char *word, char text[CONFIG_TEXT_BYTES])
+{
+	struct diag diag = {};
+	bool is_loopback;
+
+	return (!*word || !listen_check_address(word, &is_loopback, &diag)) && set_text(word, text);
+}
+
 static bool set_pattern(const char *word, char text[CONFIG_TEXT_BYTES])
 {
 	regex_t pattern;
@@ -227,8 +250,7 @@ static bool set_pattern(const char *word, char text[CONFIG_TEXT_BYTES])
 
 static bool add_text(const char *word, struct config_list *list)
 {
-	return *word && list->count < CONFIG_LIST && set_text(word, list->texts[list->count]) &&
-	       ++list->count;
+	return *word && set_text(word, list->texts[list->count]) && ++list->count;
 }
 
 static bool set_value(const struct config_key *key, const char *word, void *member)
@@ -240,10 +262,12 @@ static bool set_value(const struct config_key *key, const char *word, void *memb
 		return set_flag(word, member);
 	case KIND_CHOICE:
 		return set_choice(key, word, member);
-	case KIND_TEXT:
-		return set_text(word, member);
+	case KIND_ADDRESS:
+		return set_address(word, member);
 	case KIND_PATH:
 		return set_path(word, member);
+	case KIND_METRICS_PATH:
+		return set_metrics_path(word, member);
 	case KIND_PATTERN:
 		return set_pattern(word, member);
 	case KIND_LIST:
@@ -262,6 +286,7 @@ static bool set_value(const struct config_key *key, const char *word, void *memb
 		return true;
 	case KIND_RATIO:
 	case KIND_SECONDS:
+	case KIND_SECONDS_OR_0:
 		return parse_number(key, word, member);
 	}
 	return false;
@@ -316,12 +341,18 @@ static const struct config_key *find_key(const char *section, const char *name)
 	return NULL;
 }
 
+static const struct config_list *list_of(
+	const struct reading *reading, const struct config_key *key)
+{
+	return (const struct config_list *)((const char *)&reading->config + key->offset);
+}
+
 /* An ini_handler: 1 if the line is right. */
 static int take_line(void *context, const char *section, const char *name, const char *value)
 {
 	struct reading *reading = context;
 	const struct config_key *key = find_key(section, name);
-	bool list;
+	bool is_list;
 
 	if (!*section)
 		return wrong(reading, "'%.64s' stands before any [section]", name);
@@ -329,9 +360,12 @@ static int take_line(void *context, const char *section, const char *name, const
 		return wrong(reading, "there is no section [%.64s]", section);
 	if (!key)
 		return wrong(reading, "there is no key '%.64s' in [%.64s]", name, section);
-	list = key->kind == KIND_LIST || key->kind == KIND_NUMBERS;
-	if (reading->seen[key - config_keys] && !list)
+	is_list = key->kind == KIND_LIST || key->kind == KIND_NUMBERS;
+	if (reading->seen[key - config_keys] && !is_list)
 		return wrong(reading, "'%.64s' is given twice in [%.64s]", name, section);
+	if (is_list && list_of(reading, key)->count == CONFIG_LIST)
+		return wrong(reading, "'%.64s' is given more than %d times in [%.64s]", name,
+			CONFIG_LIST, section);
 	reading->seen[key - config_keys] = true;
 	if (set_value(key, value, (char *)&reading->config + key->offset))
 		return 1;
@@ -390,6 +424,22 @@ static int parse(struct reading *reading)
 		    : 0;
 }
 
+/* What two keys say together. */
+static int check(const struct config *config, const char *path, struct diag *diag)
+{
+	bool is_loopback = true;
+
+	if (config->listen.address[0] &&
+		listen_check_address(config->listen.address, &is_loopback, diag))
+		return -EINVAL;
+	return is_loopback || config->listen.token_file[0]
+		       ? 0
+		       : diag_set(diag, -EINVAL,
+				 "%s: [listen] address %s can be reached from other machines: that "
+				 "needs a token-file",
+				 path, config->listen.address);
+}
+
 int config_load(const char *path, struct config *ret_config, struct diag *diag)
 {
 	_cleanup_(cleanup_fclose) FILE *file = fopen(path, "re");
@@ -402,6 +452,8 @@ int config_load(const char *path, struct config *ret_config, struct diag *diag)
 	}
 	config_defaults(&reading.config);
 	error = parse(&reading);
+	if (!error)
+		error = check(&reading.config, path, diag);
 	if (!error)
 		*ret_config = reading.config;
 	return error;
@@ -428,9 +480,11 @@ static bool values_differ(const struct config_key *key, const void *a, const voi
 		return *(const uint64_t *)a != *(const uint64_t *)b;
 	case KIND_RATIO:
 	case KIND_SECONDS:
+	case KIND_SECONDS_OR_0:
 		return *(const double *)a != *(const double *)b;
-	case KIND_TEXT:
+	case KIND_ADDRESS:
 	case KIND_PATH:
+	case KIND_METRICS_PATH:
 	case KIND_PATTERN:
 		return strcmp(a, b) != 0;
 	case KIND_LIST:

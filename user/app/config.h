@@ -13,7 +13,7 @@
 #include "pagestay/base/diag.h"
 
 #define CONFIG_TEXT_BYTES 256
-#define CONFIG_LIST       32
+#define CONFIG_LIST       16
 
 enum config_warden {
 	CONFIG_WARDEN_OFF,

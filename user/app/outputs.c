@@ -69,9 +69,13 @@ static const struct prometheus_counter no_counts[COUNTS] = {
 };
 
 struct outputs {
+	const struct config *config;     /* the one in force */
 	struct sink *sinks[KINDS];       /* NULL: not configured, or it could not be opened */
-	struct files_recorder *recorder; /* likewise */
+	bool is_missing[KINDS];          /* it could not: tried again at each report */
+	struct files_recorder *recorder; /* NULL: not configured */
+	struct stat token;               /* the token file, when it was read */
 	struct prometheus_counter counts[COUNTS];
+	uint64_t before[COUNTS]; /* what sinks that were closed had counted */
 	void (*say)(void *context, const char *text);
 };
 
@@ -159,17 +163,17 @@ static int open_warden(struct outputs *outputs, const struct config *config, str
  * The token is a secret: nobody else may read its file, and only its owner or root may have
  * written it.
  */
-static int read_token(const char *path, char token[LISTEN_TOKEN_BYTES_MAX + 2], struct diag *diag)
+static int read_token(const char *path, char token[LISTEN_TOKEN_BYTES_MAX + 2],
+	struct stat *ret_file, struct diag *diag)
 {
 	_cleanup_(cleanup_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	struct stat file;
 	ssize_t length;
 
-	if (fd < 0 || fstat(fd, &file) < 0)
+	if (fd < 0 || fstat(fd, ret_file) < 0)
 		return diag_set(
 			diag, -errno, "cannot open the token file %s: %s", path, strerror(errno));
-	if (!S_ISREG(file.st_mode) || file.st_mode & 077 ||
-		(file.st_uid != 0 && file.st_uid != geteuid()))
+	if (!S_ISREG(ret_file->st_mode) || ret_file->st_mode & 077 ||
+		(ret_file->st_uid != 0 && ret_file->st_uid != geteuid()))
 		return diag_set(diag, -EACCES,
 			"the token file %s must be a file of root's or ours that is closed to "
 			"others (mode 0600)",
@@ -182,6 +186,11 @@ static int read_token(const char *path, char token[LISTEN_TOKEN_BYTES_MAX + 2], 
 	return 0;
 }
 
+static uint64_t interval_ns(const struct config *config)
+{
+	return (uint64_t)(config->watch.interval_s * (double)NS_PER_S);
+}
+
 static int open_listen(struct outputs *outputs, const struct config *config, struct sink **ret_sink,
 	struct diag *diag)
 {
@@ -192,6 +201,7 @@ static int open_listen(struct outputs *outputs, const struct config *config, str
 		.connections = config->listen.connections,
 		.connections_per_client = config->listen.connections_per_client,
 		.requests_per_minute = config->listen.requests_per_minute,
+		.interval_ns = interval_ns(config),
 		.hosts = hosts,
 		.host_count = config->listen.hosts.count,
 		.metrics = metrics(config),
@@ -206,7 +216,7 @@ static int open_listen(struct outputs *outputs, const struct config *config, str
 	for (unsigned i = 0; i < config->listen.hosts.count; i++)
 		hosts[i] = config->listen.hosts.texts[i];
 	if (config->listen.token_file[0]) {
-		error = read_token(config->listen.token_file, token, diag);
+		error = read_token(config->listen.token_file, token, &outputs->token, diag);
 		options.token = token;
 	}
 	if (!error)
@@ -260,12 +270,46 @@ static const struct {
 	[KIND_FILES] = {open_files, {"files"}},
 };
 
-static bool differs(enum kind kind, const struct config *a, const struct config *b)
+/* The same file with another token in it is another one, too. */
+static bool has_new_token(const struct outputs *outputs, const struct config *config)
+{
+	const char *path = config->listen.token_file;
+	const struct stat *old = &outputs->token;
+	struct stat now;
+
+	return path[0] && stat(path, &now) == 0 &&
+	       (now.st_dev != old->st_dev || now.st_ino != old->st_ino ||
+		       now.st_ctim.tv_sec != old->st_ctim.tv_sec ||
+		       now.st_ctim.tv_nsec != old->st_ctim.tv_nsec);
+}
+
+static bool differs(const struct outputs *outputs, enum kind kind, const struct config *old,
+	const struct config *config)
 {
 	const char *const *sections = kinds[kind].sections;
 
-	return config_differs(a, b, sections[0]) ||
-	       (sections[1] && config_differs(a, b, sections[1]));
+	return config_differs(old, config, sections[0]) ||
+	       (sections[1] && config_differs(old, config, sections[1])) ||
+	       (kind == KIND_LISTEN && has_new_token(outputs, config));
+}
+
+/* Said when it begins and when it is over. */
+static void open_again(struct outputs *outputs, enum kind kind, const struct config *config)
+{
+	struct diag diag = {};
+	char text[sizeof(diag.text) + 64];
+	bool was_missing = outputs->is_missing[kind];
+	int error = kinds[kind].open(outputs, config, &outputs->sinks[kind], &diag);
+
+	outputs->is_missing[kind] = error != 0;
+	if (outputs->is_missing[kind] == was_missing)
+		return;
+	if (error)
+		(void)snprintf(text, sizeof(text), "%s; trying again at each report",
+			diag.text[0] ? diag.text : strerror(-error));
+	else
+		(void)snprintf(text, sizeof(text), "[%s] works now", kinds[kind].sections[0]);
+	outputs->say(NULL, text);
 }
 
 int outputs_open(struct outputs *outputs, const struct config *config, struct diag *diag)
@@ -273,6 +317,7 @@ int outputs_open(struct outputs *outputs, const struct config *config, struct di
 	const struct files_options recording = files(outputs, config);
 	int error = 0;
 
+	outputs->config = config;
 	for (int i = 0; i < KINDS && !error; i++)
 		error = kinds[i].open(outputs, config, &outputs->sinks[i], diag);
 	if (!error && config->files.recording)
@@ -280,31 +325,22 @@ int outputs_open(struct outputs *outputs, const struct config *config, struct di
 	return error;
 }
 
-/* The old one goes first: two cannot listen on one port. */
-void outputs_reload(struct outputs *outputs, const struct config *old, const struct config *config)
+static void set_count(struct outputs *outputs, enum count count, uint64_t now)
 {
-	for (int i = 0; i < KINDS; i++) {
-		struct diag diag = {};
-
-		if (!differs(i, old, config))
-			continue;
-		(void)sink_close(outputs->sinks[i]);
-		outputs->sinks[i] = NULL;
-		if (kinds[i].open(outputs, config, &outputs->sinks[i], &diag))
-			outputs->say(NULL, diag.text[0] ? diag.text : "out of memory");
-	}
+	outputs->counts[count].value = outputs->before[count] + now;
 }
 
 static void count_warden(struct outputs *outputs)
 {
-	struct warden_counts now;
+	struct warden_counts now = {};
 
-	sink_warden_counts(outputs->sinks[KIND_WARDEN], &now);
-	outputs->counts[COUNT_WARDEN_WRITTEN].value = now.acknowledged;
-	outputs->counts[COUNT_WARDEN_UNCONFIRMED].value = now.unconfirmed;
-	outputs->counts[COUNT_WARDEN_FULL].value = now.dropped_full;
-	outputs->counts[COUNT_WARDEN_DAY].value = now.dropped_day;
-	outputs->counts[COUNT_WARDEN_MEMORY].value = now.dropped_memory;
+	if (outputs->sinks[KIND_WARDEN])
+		sink_warden_counts(outputs->sinks[KIND_WARDEN], &now);
+	set_count(outputs, COUNT_WARDEN_WRITTEN, now.acknowledged);
+	set_count(outputs, COUNT_WARDEN_UNCONFIRMED, now.unconfirmed);
+	set_count(outputs, COUNT_WARDEN_FULL, now.dropped_full);
+	set_count(outputs, COUNT_WARDEN_DAY, now.dropped_day);
+	set_count(outputs, COUNT_WARDEN_MEMORY, now.dropped_memory);
 }
 
 static void count_files(struct outputs *outputs)
@@ -313,21 +349,70 @@ static void count_files(struct outputs *outputs)
 
 	if (outputs->sinks[KIND_FILES])
 		sink_files_counters(outputs->sinks[KIND_FILES], &now);
-	outputs->counts[COUNT_JSON_WRITTEN].value = now.synced;
-	outputs->counts[COUNT_JSON_DROPPED].value = now.dropped;
+	set_count(outputs, COUNT_JSON_WRITTEN, now.synced);
+	set_count(outputs, COUNT_JSON_DROPPED, now.dropped);
 	now = (struct files_counters){};
 	if (outputs->recorder)
 		files_recorder_counters(outputs->recorder, &now);
-	outputs->counts[COUNT_RECORDING_WRITTEN].value = now.synced;
-	outputs->counts[COUNT_RECORDING_DROPPED].value = now.dropped;
+	set_count(outputs, COUNT_RECORDING_WRITTEN, now.synced);
+	set_count(outputs, COUNT_RECORDING_DROPPED, now.dropped);
+}
+
+static void count(struct outputs *outputs)
+{
+	count_warden(outputs);
+	count_files(outputs);
+}
+
+/* Counters go on where the closed one's ended. */
+static void close_one(struct outputs *outputs, enum kind kind)
+{
+	enum count from = kind == KIND_WARDEN ? COUNT_WARDEN_WRITTEN : COUNT_JSON_WRITTEN;
+	enum count to = kind == KIND_WARDEN  ? COUNT_JSON_WRITTEN
+			: kind == KIND_FILES ? COUNT_RECORDING_WRITTEN
+					     : from;
+
+	count(outputs);
+	for (enum count i = from; i < to; i++)
+		outputs->before[i] = outputs->counts[i].value;
+	(void)sink_close(outputs->sinks[kind]);
+	outputs->sinks[kind] = NULL;
+}
+
+/* It needs the stream from its beginning, so it is neither begun nor moved. */
+static void reload_recorder(
+	struct outputs *outputs, const struct config *old, const struct config *config)
+{
+	const struct files_options recording = files(outputs, config);
+
+	if (outputs->recorder)
+		files_recorder_limits(outputs->recorder, &recording);
+	if (config->files.recording != old->files.recording ||
+		(outputs->recorder && strcmp(config->files.directory, old->files.directory) != 0))
+		outputs->say(NULL, "[files] recording, and where to, changes with a restart");
+}
+
+/* The old one goes first: two cannot listen on one port. */
+void outputs_reload(struct outputs *outputs, const struct config *old, const struct config *config)
+{
+	for (int i = 0; i < KINDS; i++) {
+		if (!outputs->is_missing[i] && !differs(outputs, i, old, config))
+			continue;
+		close_one(outputs, i);
+		open_again(outputs, i, config);
+	}
+	if (outputs->sinks[KIND_LISTEN])
+		sink_listen_interval(outputs->sinks[KIND_LISTEN], interval_ns(config));
+	reload_recorder(outputs, old, config);
 }
 
 /* A sink's failure is its own, and told by itself. */
 void outputs_report(struct outputs *outputs, const struct report *report)
 {
-	if (outputs->sinks[KIND_WARDEN])
-		count_warden(outputs);
-	count_files(outputs);
+	for (int i = 0; i < KINDS; i++)
+		if (outputs->is_missing[i])
+			open_again(outputs, i, outputs->config);
+	count(outputs);
 	for (int i = 0; i < KINDS; i++)
 		if (outputs->sinks[i])
 			(void)sink_write(outputs->sinks[i], report);

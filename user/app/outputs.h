@@ -15,13 +15,14 @@ struct outputs;
 int outputs_new(void (*say)(void *context, const char *text), struct outputs **ret_outputs);
 void outputs_free(struct outputs *outputs); /* flushes and closes; takes NULL */
 
-/* One that cannot be opened at the start ends it: -errno with words. */
+/* One that cannot be opened at the start ends it: -errno with words. `config` is read again later:
+ * what is in force stays there. */
 int outputs_open(struct outputs *outputs, const struct config *config, struct diag *diag);
 
 /*
- * Those whose section changed are closed and opened anew; one that cannot be is said, and is
- * missing until the next reload. The recording goes on as it began: it needs the stream from its
- * beginning.
+ * Those whose section or token changed are closed and opened anew; one that cannot be is said, and
+ * tried again at each report. A recording takes new limits; the rest of it, which needs the stream
+ * from its beginning, stays as it is.
  */
 void outputs_reload(struct outputs *outputs, const struct config *old, const struct config *config);
 

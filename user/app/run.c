@@ -169,13 +169,18 @@ static int take_signal(struct pump *pump, const struct options *options, int num
 	return 0;
 }
 
-/* Waits until `deadline_ns`, looking at what is urgent. 1: a signal asks to end. */
+static uint64_t interval_ns(const struct options *options)
+{
+	return options->interval_s * NS_PER_S;
+}
+
+/* Waits until `*deadline_ns`, looking at what is urgent. 1: a signal asks to end. */
 static int wait_interval(struct pump *pump, const struct options *options, const sigset_t *signals,
-	uint64_t deadline_ns, struct diag *diag)
+	uint64_t *deadline_ns, struct diag *diag)
 {
 	for (;;) {
 		uint64_t now = clock_ns(CLOCK_MONOTONIC);
-		uint64_t wait_ns = deadline_ns > now ? deadline_ns - now : 0;
+		uint64_t wait_ns = *deadline_ns > now ? *deadline_ns - now : 0;
 		struct timespec timeout = {};
 		int result, number;
 
@@ -183,6 +188,9 @@ static int wait_interval(struct pump *pump, const struct options *options, const
 		number = sigtimedwait(signals, NULL, &timeout);
 		if (number > 0 && take_signal(pump, options, number))
 			return 1;
+		/* A shorter interval begins at once. */
+		if (*deadline_ns > now + interval_ns(options))
+			*deadline_ns = now + interval_ns(options);
 		if (pump->hooks.idle)
 			pump->hooks.idle(pump->hooks.context);
 		if (wait_ns <= URGENT_NS)
@@ -197,11 +205,6 @@ static void say_watching(const struct pump *pump, const struct options *options)
 {
 	(void)fprintf(stderr, "pagestay: watching %u process%s, every %g s\n", pump->processes,
 		pump->processes == 1 ? "" : "es", options->interval_s);
-}
-
-static uint64_t interval_ns(const struct options *options)
-{
-	return options->interval_s * NS_PER_S;
 }
 
 /*
@@ -219,7 +222,7 @@ static int live_loop(struct pump *pump, const struct options *options, const sig
 	say_watching(pump, options);
 	deadline_ns = clock_ns(CLOCK_MONOTONIC) + interval_ns(options);
 	do {
-		int ended = wait_interval(pump, options, signals, deadline_ns, diag);
+		int ended = wait_interval(pump, options, signals, &deadline_ns, diag);
 
 		if (ended < 0)
 			return ended;
@@ -352,6 +355,8 @@ int run_hooked(const struct options *options, const struct run_hooks *hooks, str
 		error = run_recording(&pump, options, diag);
 	else if (!error)
 		error = run_live(&pump, options, diag);
+	if (hooks->closing)
+		hooks->closing(hooks->context);
 	return pump_close(&pump, error);
 }
 

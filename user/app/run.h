@@ -39,6 +39,8 @@ struct run_hooks {
 	void (*idle)(void *context); /* ten times a second */
 	/* SIGHUP: may change the options' interval, x-rays and selection by name. NULL: it ends. */
 	void (*reload)(void *context);
+	/* The last report was made; the source, whose threads may take longer, is still open. */
+	void (*closing)(void *context);
 	void *context;
 };
 

@@ -197,6 +197,21 @@ static bool is_fit_token(const char *token)
 	return length >= LISTEN_TOKEN_BYTES_MIN && length <= LISTEN_TOKEN_BYTES_MAX;
 }
 
+void sink_listen_interval(struct sink *sink, uint64_t interval_ns)
+{
+	((struct sink_listen *)sink)->interval_ns = interval_ns;
+}
+
+int listen_check_address(const char *address, bool *ret_is_loopback, struct diag *diag)
+{
+	struct listen_address parsed;
+	int error = listen_address_parse(address, &parsed, diag);
+
+	if (!error)
+		*ret_is_loopback = parsed.is_loopback;
+	return error;
+}
+
 static int check_options(
 	const struct listen_options *options, struct listen_address *ret_address, struct diag *diag)
 {
@@ -214,8 +229,9 @@ static int check_options(
 			options->address);
 	if (options->connections > LISTEN_CONNECTIONS_MAX)
 		return diag_set(diag, -EINVAL, "at most %d connections", LISTEN_CONNECTIONS_MAX);
-	if (options->requests_per_minute > 60000)
-		return diag_set(diag, -EINVAL, "at most 60000 requests a minute");
+	if (options->requests_per_minute > LISTEN_REQUESTS_PER_MINUTE_MAX)
+		return diag_set(diag, -EINVAL, "at most %d requests a minute",
+			LISTEN_REQUESTS_PER_MINUTE_MAX);
 	if (options->host_count > LISTEN_HOSTS)
 		return diag_set(diag, -EINVAL, "at most %d names of this host", LISTEN_HOSTS);
 	return 0;

@@ -125,6 +125,9 @@ static void admit(struct listener *listener, int fd, const union any_address *ad
 	listener->arriving = connection;
 	/* Closes the descriptor also when it fails. */
 	(void)MHD_add_connection(listener->daemon, fd, &address->any, length);
+	/* From libmicrohttpd 1.0 on it only comes into a queue there. */
+	if (listener->arriving)
+		(void)MHD_run(listener->daemon);
 	if (listener->arriving) {
 		listener->arriving = NULL;
 		client->connections--;

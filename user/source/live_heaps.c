@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WAIT_PART    4                /* of the interval: what is waited for results */
 #define WAIT_STEP_NS (10 * NS_PER_MS) /* page records are read in between */
 #define LOOKS        10               /* for allocators that are not settled */
 #define WALK_REST    4                /* times as long as a walk took, nobody walks there again */
@@ -93,15 +92,17 @@ static void take(struct live *live)
 	while ((result = heaps_take(live->heaps))) {
 		struct seen_process *process = live_process_find(live, &result->key);
 
-		if (process && !process->exited)
+		if (process && process->selected && !process->exited)
 			deliver(live, process, result);
+		else if (process)
+			process->looked_into = false;
 		free(result);
 	}
 }
 
 void heaps_measure(struct live *live, bool walk)
 {
-	uint64_t deadline_ns = clock_ns(CLOCK_MONOTONIC) + live->options.interval_ns / WAIT_PART;
+	uint64_t deadline_ns = clock_ns(CLOCK_MONOTONIC) + live_part_ns(live);
 	uint64_t now_ns;
 
 	ask(live, walk);

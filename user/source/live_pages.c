@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define PASS_PART 4     /* passes take at most this part of the interval */
 #define BURST     10000 /* page records of a process from one look at the ring to the next */
 #define MAX_LEVEL 24
 #define MAX_HELD  65536 /* page records that wait; beyond, they do not */
@@ -148,7 +147,7 @@ static void pass_bound(struct live *live, struct seen_process *process)
 static void process_pass(struct live *live, struct seen_process *process, uint64_t freed_bytes)
 {
 	uint64_t began_ns = clock_ns(CLOCK_MONOTONIC), next = 0;
-	uint64_t share_ns = live->options.interval_ns / PASS_PART / HASH_COUNT(live->processes);
+	uint64_t share_ns = live_part_ns(live) / HASH_COUNT(live->processes);
 	int error;
 
 	/* Measured already in this interval: what waits happened before this time. */
@@ -192,7 +191,7 @@ static bool pass_is_due(const struct live *live, const struct seen_process *proc
 /* As many passes as fit, if they take as long as those of this interval took. */
 void pages_schedule(struct live *live)
 {
-	uint64_t room_ns = live->options.interval_ns / PASS_PART;
+	uint64_t room_ns = live_part_ns(live);
 	uint64_t made = live->passes_due.made, spent_ns = live->passes_due.spent_ns;
 
 	live->passes_due.first += live->passes_due.allowed;

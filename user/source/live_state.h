@@ -75,6 +75,17 @@ struct live {
 	} passes_due;
 };
 
+/*
+ * What passes may take of an interval, and what is waited for x-rays: a quarter. The loop hears
+ * signals and its watchdog in between, so of a long interval a second each.
+ */
+static inline uint64_t live_part_ns(const struct live *live)
+{
+	uint64_t part_ns = live->options.interval_ns / 4;
+
+	return part_ns < NS_PER_S ? part_ns : NS_PER_S;
+}
+
 static inline void live_emit(struct live *live, const struct event *event)
 {
 	if (!live->error)

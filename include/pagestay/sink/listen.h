@@ -22,19 +22,20 @@
 
 #include "pagestay/sink/prometheus.h"
 
-#define LISTEN_CONNECTIONS            64
-#define LISTEN_CONNECTIONS_MAX        512
-#define LISTEN_CONNECTIONS_PER_CLIENT 16
-#define LISTEN_REQUESTS_PER_MINUTE    240 /* a quarter of them at once */
-#define LISTEN_CLIENTS                1024
-#define LISTEN_TARGET_BYTES           1024
-#define LISTEN_HEADER_BYTES           8192
-#define LISTEN_TOKEN_BYTES_MIN        16
-#define LISTEN_TOKEN_BYTES_MAX        512
-#define LISTEN_HOSTS                  16
-#define LISTEN_REQUEST_MS             5000  /* for a request to come */
-#define LISTEN_IDLE_MS                15000 /* for the next one on the same connection */
-#define LISTEN_RESPONSE_MS            10000 /* for its response to go */
+#define LISTEN_CONNECTIONS             64
+#define LISTEN_CONNECTIONS_MAX         512
+#define LISTEN_CONNECTIONS_PER_CLIENT  16
+#define LISTEN_REQUESTS_PER_MINUTE     240 /* a quarter of them at once */
+#define LISTEN_REQUESTS_PER_MINUTE_MAX 60000
+#define LISTEN_CLIENTS                 1024
+#define LISTEN_TARGET_BYTES            1024
+#define LISTEN_HEADER_BYTES            8192
+#define LISTEN_TOKEN_BYTES_MIN         16
+#define LISTEN_TOKEN_BYTES_MAX         512
+#define LISTEN_HOSTS                   16
+#define LISTEN_REQUEST_MS              5000  /* for a request to come */
+#define LISTEN_IDLE_MS                 15000 /* for the next one on the same connection */
+#define LISTEN_RESPONSE_MS             10000 /* for its response to go */
 
 struct listen_options {
 	/* "127.0.0.1:9184", "[::1]:9184" or "unix:/run/pagestay/pagestay.sock". Names are not
@@ -61,9 +62,15 @@ struct listen_options {
 	void *context; /* of both */
 };
 
+/* Whether it is an address, as above. 0 or -EINVAL with words. */
+int listen_check_address(const char *address, bool *ret_is_loopback, struct diag *diag);
+
 /* Listens when it returns. 0, or -errno with words. Strings are copied. */
 int sink_listen_new(
 	const struct listen_options *options, struct sink **ret_sink, struct diag *diag);
+
+/* From the next report on. */
+void sink_listen_interval(struct sink *sink, uint64_t interval_ns);
 
 /* The port, 0 of a Unix socket. */
 unsigned sink_listen_port(const struct sink *sink);

@@ -12,6 +12,7 @@
 #define PAGESTAY_SINK_PROMETHEUS_H
 
 #include <stdio.h>
+#include <string.h>
 
 #include "pagestay/core/report.h"
 #include "pagestay/sink/sink.h"
@@ -94,6 +95,16 @@ struct textfile_options {
 };
 
 struct diag;
+
+/* Absolute, and of a name that a collector reads. */
+static inline bool textfile_path_is_sound(const char *path)
+{
+	const char *name = strrchr(path, '/');
+	size_t length = name ? strlen(name) : 0;
+
+	return path[0] == '/' && length > strlen("/.prom") && name[1] != '.' &&
+	       strcmp(name + length - strlen(".prom"), ".prom") == 0;
+}
 
 /* 0, or -errno with words. */
 int sink_textfile_new(
