@@ -304,8 +304,10 @@ static int insert(struct warden_sqlite *sqlite, const struct warden_record *reco
 		sqlite->ends[record->is_incident] = (uint64_t)sqlite3_last_insert_rowid(sqlite->db);
 		code = SQLITE_OK;
 	}
-	(void)sqlite3_reset(statement);
-	(void)sqlite3_clear_bindings(statement);
+	if (statement) {
+		(void)sqlite3_reset(statement);
+		(void)sqlite3_clear_bindings(statement);
+	}
 	json_decref(root);
 	return code;
 }
