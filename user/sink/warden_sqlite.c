@@ -285,6 +285,7 @@ static int bind(sqlite3_stmt *statement, const struct warden_record *record, con
 		statement, count + 1, record->line, (int)record->length - 1, SQLITE_STATIC);
 }
 
+/* SQLITE_DONE; SQLITE_CONSTRAINT for what can never be inserted; or why it cannot be now. */
 static int insert(struct warden_sqlite *sqlite, const struct warden_record *record)
 {
 	enum statement which = record->is_incident ? ADD_INCIDENT : ADD_EVENT;
@@ -300,10 +301,10 @@ static int insert(struct warden_sqlite *sqlite, const struct warden_record *reco
 		code = bind(statement, record, root);
 	if (code == SQLITE_OK)
 		code = sqlite3_step(statement);
-	if (code == SQLITE_DONE) {
+	if (code == SQLITE_DONE && !sqlite3_changes(sqlite->db))
+		code = SQLITE_CONSTRAINT;
+	if (code == SQLITE_DONE)
 		sqlite->ends[record->is_incident] = (uint64_t)sqlite3_last_insert_rowid(sqlite->db);
-		code = SQLITE_OK;
-	}
 	if (statement) {
 		(void)sqlite3_reset(statement);
 		(void)sqlite3_clear_bindings(statement);
@@ -334,8 +335,7 @@ static int transact(struct warden_sqlite *sqlite, const struct warden_record *co
 	error = check_version(sqlite, diag);
 	for (unsigned i = 0; i < count && !error; i++) {
 		code = insert(sqlite, records[i]);
-		if ((code & 0xff) == SQLITE_CONSTRAINT ||
-			(code == SQLITE_DONE && !sqlite3_changes(sqlite->db)))
+		if ((code & 0xff) == SQLITE_CONSTRAINT)
 			refused++;
 		else if (code != SQLITE_DONE)
 			error = failure(sqlite, code, diag);

@@ -332,7 +332,7 @@ static void say_day(struct warden_writer *writer, const char *date)
 	if (strcmp(date, writer->full_date) == 0)
 		return;
 	(void)snprintf(writer->full_date, sizeof(writer->full_date), "%s", date);
-	say(writer, "%s: events are dropped: the file of %s is full, or the schema refuses them",
+	say(writer, "%s: records are dropped: the file of %s is full, or the database refuses them",
 		writer->place.directory, date);
 }
 
