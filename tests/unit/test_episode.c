@@ -300,6 +300,13 @@ static void the_limit_is_told_in_steps(void **state)
 	assert_told(teller, ".L.");
 	reports(teller, 7, N, 0, 10);
 	assert_told(teller, "......X.");
+	/* Just below a half an incident closes as well, and the half is not told again. */
+	reports(teller, 1, N, 0, 440);
+	assert_told(teller, ".OL");
+	reports(teller, 7, N, 0, 200);
+	assert_told(teller, "......X.");
+	reports(teller, 1, N, 0, 230);
+	assert_told(teller, ".");
 	teller_free(teller);
 }
 

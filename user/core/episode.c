@@ -390,7 +390,7 @@ static void open_incident(struct fold *fold, struct entry *entry)
 	tell(fold, entry, &happening);
 }
 
-/* Which share of the limit is reached, and 0 again only well below a half. */
+/* Which share of the limit is reached. A half that was told stays so until well below it. */
 static unsigned limit_step(const struct fold *fold, const struct entry *entry)
 {
 	uint64_t limit = fold->episodes->options.limit_bytes;
@@ -401,7 +401,7 @@ static unsigned limit_step(const struct fold *fold, const struct entry *entry)
 	return rss >= limit / 10 * 9  ? 3
 	       : rss >= limit / 4 * 3 ? 2
 	       : rss >= limit / 2     ? 1
-				      : entry->limit_step;
+				      : entry->limit_step > 0;
 }
 
 /* A new lot of processes: what is known of the old ones is told, and ends. */
