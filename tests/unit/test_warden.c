@@ -567,6 +567,49 @@ static void records_that_are_found_are_taken_in_order(void **state)
 	free(scene);
 }
 
+/*
+ * The queue.
+ */
+
+static uint64_t any_time(void *context)
+{
+	return WORLD_WALL_NS;
+}
+
+static void put_events(struct warden_writer *writer, unsigned count, size_t length)
+{
+	while (count--) {
+		struct warden_record *made = calloc(1, sizeof(*made) + length + 1);
+
+		assert_non_null(made);
+		made->length = length;
+		warden_writer_put(writer, made, NULL);
+	}
+}
+
+/* A large record takes the place of many small ones. */
+static void what_waits_is_bounded_in_bytes(void **state)
+{
+	struct warden_writer_options options = {
+		.place = {.directory = strdup("/nowhere"), .clock = any_time},
+		.state_directory = -1,
+		.queue_records = 65536,
+		.retry_ms = 1000,
+	};
+	const uint64_t most = 8u << 20;
+	struct warden_writer *writer;
+	struct warden_counts counts;
+
+	assert_int_equal(warden_writer_new(&options, &writer), 0);
+	put_events(writer, 40000, 256);
+	put_events(writer, 100, WARDEN_LINE_BYTES);
+	warden_writer_counts(writer, &counts);
+	assert_in_range(counts.waiting_bytes, most - WARDEN_LINE_BYTES, most);
+	assert_int_equal(counts.waiting + counts.dropped_full, 40100);
+	warden_writer_end(writer);
+	warden_writer_release(writer);
+}
+
 static void options_are_checked(void **state)
 {
 	struct warden_options options = {.directory = ""};
@@ -601,6 +644,7 @@ int main(void)
 		cmocka_unit_test(a_damaged_state_does_no_harm),
 		cmocka_unit_test(an_episode_goes_into_a_record_and_back),
 		cmocka_unit_test(records_that_are_found_are_taken_in_order),
+		cmocka_unit_test(what_waits_is_bounded_in_bytes),
 		cmocka_unit_test(options_are_checked),
 	};
 

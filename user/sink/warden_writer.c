@@ -125,8 +125,8 @@ static void unlink_record(struct warden_writer *writer, struct warden_record **l
 	free(record);
 }
 
-/* Under the lock: room is made by the oldest event, without one by nobody. */
-static bool make_room(struct warden_writer *writer)
+/* Under the lock: the oldest one. False: there are only incidents, and what is in flight. */
+static bool drop_event(struct warden_writer *writer)
 {
 	struct warden_record **link = &writer->first;
 	unsigned at = 0;
@@ -141,14 +141,21 @@ static bool make_room(struct warden_writer *writer)
 }
 
 /* Under the lock. */
+static bool is_full(const struct warden_writer *writer, const struct warden_record *record)
+{
+	return writer->counts.waiting >= writer->queue_records ||
+	       writer->counts.waiting_bytes + record->length > QUEUE_BYTES;
+}
+
+/* Under the lock. */
 static void add(struct warden_writer *writer, struct warden_record *record)
 {
 	struct warden_counts *counts = &writer->counts;
-	bool is_full = counts->waiting >= writer->queue_records ||
-		       counts->waiting_bytes + record->length > QUEUE_BYTES;
 
 	writer->sequence = record->sequence;
-	if (is_full && !make_room(writer)) {
+	while (is_full(writer, record)) {
+		if (drop_event(writer))
+			continue;
 		counts->dropped_full++;
 		free(record);
 		return;
