@@ -240,17 +240,18 @@ static void trouble(
 		writer->dropped_before = dropped(&writer->counts);
 }
 
-static void keep_state(struct warden_writer *writer)
+static int keep_state(struct warden_writer *writer)
 {
 	int error;
 
 	if (writer->state_directory < 0 || !writer->kept)
-		return;
+		return 0;
 	error = warden_state_save(writer->state_directory, writer->place.writer,
 		writer->kept_sequence, &writer->position, writer->kept);
 	(void)pthread_mutex_lock(&writer->lock);
 	trouble(writer, TROUBLE_STATE, error != 0, strerror(-error));
 	(void)pthread_mutex_unlock(&writer->lock);
+	return error;
 }
 
 static enum warden_generation generation_of(const struct warden_writer *writer)
@@ -290,19 +291,34 @@ static int choose_backend(struct warden_writer *writer, struct diag *diag)
 	return 0;
 }
 
+/* A position that could not be kept stays what it was, and moves again the next time. */
+static int locate(struct warden_writer *writer, struct diag *diag)
+{
+	const struct warden_position before = writer->position;
+	bool has_moved = false;
+	int error =
+		writer->backend->ops->locate(writer->backend, &writer->position, &has_moved, diag);
+
+	if (!error && has_moved) {
+		error = keep_state(writer);
+		if (error)
+			(void)diag_set(
+				diag, error, "where they go cannot be noted: %s", strerror(-error));
+	}
+	if (error)
+		writer->position = before;
+	return error;
+}
+
 static int write_batch(struct warden_writer *writer, const struct warden_record *const *records,
 	unsigned count, struct warden_result *ret_result, struct diag *diag)
 {
-	bool has_moved = false;
 	int error = choose_backend(writer, diag);
 
 	if (!error)
-		error = writer->backend->ops->locate(
-			writer->backend, &writer->position, &has_moved, diag);
+		error = locate(writer, diag);
 	if (error)
 		return error;
-	if (has_moved)
-		keep_state(writer);
 	return writer->backend->ops->write(writer->backend, records, count, ret_result, diag);
 }
 
@@ -325,12 +341,19 @@ static char *take_off(struct warden_writer *writer, const struct warden_result *
 	return TAKE(writer->memory);
 }
 
-static void keep_memory(struct warden_writer *writer, char *memory, uint64_t sequence)
+/* The same holds for a position that shrank. */
+static void keep_memory(
+	struct warden_writer *writer, char *memory, uint64_t sequence, bool is_settled)
 {
+	const struct warden_position before = writer->position;
+
+	if (is_settled)
+		writer->backend->ops->settle(writer->backend, &writer->position);
 	free(writer->kept);
 	writer->kept = memory;
 	writer->kept_sequence = sequence;
-	keep_state(writer);
+	if (keep_state(writer))
+		writer->position = before;
 }
 
 /* Under the lock: once a day. */
@@ -363,11 +386,8 @@ static void after_batch(struct warden_writer *writer, const struct warden_result
 		say_day(writer, date);
 	(void)pthread_mutex_unlock(&writer->lock);
 	writer->failures = error ? writer->failures + 1 : 0;
-	if (memory) {
-		if (!error && result->settled)
-			writer->backend->ops->settle(writer->backend, &writer->position);
-		keep_memory(writer, memory, sequence);
-	}
+	if (memory)
+		keep_memory(writer, memory, sequence, !error && result->settled);
 }
 
 /* Of CLOCK_MONOTONIC; also of the past. */
@@ -449,7 +469,7 @@ static void *run(void *argument)
 	bool is_abandoned;
 
 	/* Before anything is written, it is known whose it is. */
-	keep_state(writer);
+	(void)keep_state(writer);
 	work(writer);
 	if (writer->backend)
 		writer->backend->ops->free(TAKE(writer->backend));
