@@ -441,6 +441,35 @@ static void a_restart_between_two_runs_is_told(void **state)
 	teller_free(next);
 }
 
+/* Whether it went before this run or between the two. */
+static void an_incident_survives_its_oldest_worker(void **state)
+{
+	for (unsigned between = 0; between < 2; between++) {
+		struct teller *teller = teller_new(), *next = teller_new();
+		struct episode_open open;
+
+		for (unsigned i = 0; i < 2; i++) {
+			world_process_init(&teller->world, i, "nginx.service", "nginx");
+			world_set(&teller->world, i, R, 100, 0);
+		}
+		teller->world.report.process_count = 2;
+		for (unsigned i = 0; i < 3; i++)
+			report(teller);
+		assert_told(teller, "..C.O");
+		if (!between) {
+			teller->world.rows[0].key.start_ns += 50 * WORLD_S;
+			report(teller);
+		}
+		assert_int_equal(episodes_each_open(teller->episodes, keep_first, &open), 1);
+		assert_int_equal(episodes_restore(next->episodes, &open), 0);
+		next->world.rows[0] = teller->world.rows[1];
+		report(next);
+		assert_told(next, ".");
+		teller_free(next);
+		teller_free(teller);
+	}
+}
+
 static void the_table_and_the_openings_are_bounded(void **state)
 {
 	struct teller *teller = teller_new();
@@ -535,6 +564,7 @@ int main(void)
 		cmocka_unit_test(dates_of_ids_are_those_of_the_calendar),
 		cmocka_unit_test(an_incident_survives),
 		cmocka_unit_test(a_restart_between_two_runs_is_told),
+		cmocka_unit_test(an_incident_survives_its_oldest_worker),
 		cmocka_unit_test(the_table_and_the_openings_are_bounded),
 		cmocka_unit_test(chance_breaks_no_rule),
 	};

@@ -421,6 +421,7 @@ static struct episode_open hostile_episode(void)
 		.peak_bytes = 3,
 		.floor_bytes = 4,
 		.first_start_ns = 5,
+		.newest_start_ns = 6,
 		.by_growth = true,
 	};
 
@@ -525,6 +526,9 @@ static void an_episode_goes_into_a_record_and_back(void **state)
 
 	assert_int_equal(warden_episode_parse(object, &back), 0);
 	assert_memory_equal(&back, &open, sizeof(open));
+	assert_int_equal(json_object_del(object, "newest_start_ns"), 0);
+	assert_int_equal(warden_episode_parse(object, &back), 0);
+	assert_int_equal(back.newest_start_ns, open.first_start_ns);
 	assert_int_equal(json_object_set_new(object, "comm_hex", json_string("abc")), 0);
 	assert_int_equal(warden_episode_parse(object, &back), -EINVAL);
 	assert_int_equal(json_object_set_new(object, "comm_hex", json_string("6100")), 0);

@@ -369,6 +369,17 @@ static bool name_incident(struct fold *fold, struct entry *entry)
 	return false;
 }
 
+/* What a later run needs to go on with it. */
+static void follow_incident(struct service *service)
+{
+	struct episode_open *episode = &service->episode;
+
+	if (service->bytes > episode->peak_bytes)
+		episode->peak_bytes = service->bytes;
+	episode->first_start_ns = service->load.first_start_ns;
+	episode->newest_start_ns = service->load.newest_start_ns;
+}
+
 static void open_incident(struct fold *fold, struct entry *entry)
 {
 	struct service *service = &entry->service;
@@ -381,11 +392,11 @@ static void open_incident(struct fold *fold, struct entry *entry)
 	episode->name = service->name;
 	episode->opened_wall_ns = fold->report->wall_ns;
 	episode->opened_bytes = episode->told_bytes = episode->peak_bytes = service->bytes;
-	episode->first_start_ns = service->load.first_start_ns;
 	episode->by_growth = service->code == VERDICT_GROWING;
 	episode->floor_bytes = service->load.rss_bytes - service->load.grown_bytes;
 	service->open = true;
 	service->open_for_ns = service->open_requests = 0;
+	follow_incident(service);
 	entry->calm = 0;
 	tell(fold, entry, &happening);
 }
@@ -434,13 +445,14 @@ static bool restarted(struct fold *fold, struct entry *entry, const struct servi
 	return true;
 }
 
-/* The oldest process of an earlier run's incident is known; of this run's, the newest of all. */
+/* Since an earlier run saw its incident's processes, the host may have been booted again. */
 static bool is_restart(const struct entry *entry)
 {
 	const struct service *service = &entry->service;
 
 	if (entry->restored)
-		return entry->now.first_start_ns != service->episode.first_start_ns;
+		return entry->now.first_start_ns < service->episode.first_start_ns ||
+		       entry->now.first_start_ns > service->episode.newest_start_ns;
 	return service->load.processes && entry->now.first_start_ns > service->load.newest_start_ns;
 }
 
@@ -563,8 +575,8 @@ static void judge(struct fold *fold, struct entry *entry)
 		take_verdict(entry);
 		measure(entry);
 	}
-	if (service->open && service->bytes > service->episode.peak_bytes)
-		service->episode.peak_bytes = service->bytes;
+	if (service->open)
+		follow_incident(service);
 	count(&fold->episodes->options, entry, entry->main_code != VERDICT_UNKNOWN,
 		fold->report->interval_ns);
 	entry->limit_step = limit_step(fold, entry);

@@ -40,14 +40,15 @@ static json_t *exact(const char *bytes)
 
 json_t *warden_episode_json(const struct episode_open *open)
 {
-	return json_pack("{s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "unit_hex",
-		exact(open->name.unit), "container_hex", exact(open->name.container), "comm_hex",
-		exact(open->name.comm), "exe_hex", exact(open->name.exe), "incident_id",
+	return json_pack("{s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}",
+		"unit_hex", exact(open->name.unit), "container_hex", exact(open->name.container),
+		"comm_hex", exact(open->name.comm), "exe_hex", exact(open->name.exe), "incident_id",
 		open->incident_id, "opened_wall_ns", (json_int_t)open->opened_wall_ns,
 		"opened_bytes", (json_int_t)open->opened_bytes, "told_bytes",
 		(json_int_t)open->told_bytes, "peak_bytes", (json_int_t)open->peak_bytes,
 		"floor_bytes", (json_int_t)open->floor_bytes, "first_start_ns",
-		(json_int_t)open->first_start_ns, "by_growth", open->by_growth);
+		(json_int_t)open->first_start_ns, "newest_start_ns",
+		(json_int_t)open->newest_start_ns, "by_growth", open->by_growth);
 }
 
 static int digit(char byte)
@@ -79,14 +80,15 @@ int warden_episode_parse(const json_t *object, struct episode_open *ret_open)
 {
 	struct episode_open open = {0};
 	struct service_name *name = &open.name;
-	json_int_t wall, opened, told, peak, floor, start;
+	json_int_t wall, opened, told, peak, floor, start, newest = -1;
 	const char *id;
 	int by_growth;
 
-	if (json_unpack((json_t *)object, "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "incident_id",
-		    &id, "opened_wall_ns", &wall, "opened_bytes", &opened, "told_bytes", &told,
-		    "peak_bytes", &peak, "floor_bytes", &floor, "first_start_ns", &start,
-		    "by_growth", &by_growth) ||
+	if (json_unpack((json_t *)object, "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s?I, s:b}",
+		    "incident_id", &id, "opened_wall_ns", &wall, "opened_bytes", &opened,
+		    "told_bytes", &told, "peak_bytes", &peak, "floor_bytes", &floor,
+		    "first_start_ns", &start, "newest_start_ns", &newest, "by_growth",
+		    &by_growth) ||
 		strlen(id) >= sizeof(open.incident_id) ||
 		parse_exact(object, "unit_hex", name->unit, sizeof(name->unit)) ||
 		parse_exact(object, "container_hex", name->container, sizeof(name->container)) ||
@@ -100,6 +102,8 @@ int warden_episode_parse(const json_t *object, struct episode_open *ret_open)
 	open.peak_bytes = (uint64_t)peak;
 	open.floor_bytes = (uint64_t)floor;
 	open.first_start_ns = (uint64_t)start;
+	/* Older states know the oldest process alone. */
+	open.newest_start_ns = (uint64_t)(newest < 0 ? start : newest);
 	open.by_growth = by_growth;
 	*ret_open = open;
 	return 0;

@@ -81,8 +81,8 @@ struct episode_open {
 	char incident_id[EPISODE_ID_BYTES];
 	uint64_t opened_wall_ns;
 	uint64_t opened_bytes, told_bytes, peak_bytes;
-	uint64_t floor_bytes;    /* the RSS that growth counts from */
-	uint64_t first_start_ns; /* of its oldest process */
+	uint64_t floor_bytes;                     /* the RSS that growth counts from */
+	uint64_t first_start_ns, newest_start_ns; /* of its processes when last seen */
 	bool by_growth;
 };
 
