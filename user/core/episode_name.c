@@ -127,7 +127,7 @@ void episode_incident_id(
 
 	date_of(minutes / 1440, &year, &month, &day);
 	ret_id[0] = '\0';
-	line_add(ret_id, EPISODE_ID_BYTES, "page_retention:%s", subject);
+	line_add(ret_id, EPISODE_ID_BYTES, EPISODE_DETECTOR ":%s", subject);
 	if (attempt > 1)
 		line_add(ret_id, EPISODE_ID_BYTES, "~%u", attempt);
 	line_add(ret_id, EPISODE_ID_BYTES, ":%04u-%02u-%02uT%02u:%02uZ", year, month, day,

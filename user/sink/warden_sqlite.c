@@ -417,10 +417,11 @@ struct warden_backend *warden_sqlite_new(const struct warden_place *place)
 static int read_rows(
 	sqlite3 *db, const struct warden_mark *mark, warden_line_fn each, void *context)
 {
-	const char *text = mark->is_incident
-				   ? "SELECT data FROM incidents WHERE id > ?1 ORDER BY id LIMIT ?2"
-				   : "SELECT data FROM events WHERE id > ?1 AND source = "
-				     "'" WARDEN_SOURCE "' ORDER BY id LIMIT ?2";
+	const char *text =
+		mark->is_incident ? "SELECT data FROM incidents WHERE id > ?1 AND incident_id GLOB "
+				    "'" EPISODE_DETECTOR ":*' ORDER BY id LIMIT ?2"
+				  : "SELECT data FROM events WHERE id > ?1 AND source = "
+				    "'" WARDEN_SOURCE "' ORDER BY id LIMIT ?2";
 	size_t read_bytes = 0;
 	sqlite3_stmt *statement;
 	int code = sqlite3_prepare_v2(db, text, -1, &statement, NULL);

@@ -32,6 +32,7 @@
 #define EPISODE_SUBJECT_BYTES   160
 #define EPISODE_ID_BYTES        224
 #define EPISODE_LIMIT_BYTES     (512ull << 20)
+#define EPISODE_DETECTOR        "page_retention" /* all incidents' ids begin so */
 
 enum happening_kind {
 	HAPPENING_CHANGED,    /* it began or ceased to retain or to grow, or why, or doubled */
