@@ -80,16 +80,21 @@ static int open_directory(const struct warden_place *place)
 
 #define OPEN_FLAGS (O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 
-/* Without the privilege to give a file away, its group may be one of ours. */
+/*
+ * Without the privilege to give a file away, its group may be one of ours. Its mode is set while it
+ * is ours.
+ */
 static int hand_over(int fd, int directory)
 {
 	struct stat status;
 
 	if (fstat(directory, &status))
 		return -errno;
+	if (fchmod(fd, FILE_MODE))
+		return -errno;
 	if (fchown(fd, status.st_uid, status.st_gid) && fchown(fd, (uid_t)-1, status.st_gid))
 		return -errno;
-	return fchmod(fd, FILE_MODE) ? -errno : 0;
+	return 0;
 }
 
 /* One that nobody else could write to would stop whoever else writes here: better none. */
