@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Owns the file of a follower's cursor: one line, `pagestay-cursor/1 NAME DEVICE INODE OFFSET CRC`.
+ * Owns the file of a follower's cursor: one line, `pagestay-cursor/2 NAME INODE OFFSET CRC`.
  * It is taken only if it is exactly what we would write. Called by followers.
  */
 #include "pagestay/edge/cursor.h"
@@ -20,7 +20,7 @@
 
 #define LINE_BYTES (CURSOR_NAME_BYTES + 128)
 #define FILE_MODE  0640
-#define MAGIC      "pagestay-cursor/1 "
+#define MAGIC      "pagestay-cursor/2 "
 
 static bool name_is_sound(const char *name)
 {
@@ -32,8 +32,8 @@ static bool name_is_sound(const char *name)
 
 static size_t put(const struct cursor *cursor, char line[LINE_BYTES])
 {
-	int length = snprintf(line, LINE_BYTES, MAGIC "%s %" PRIu64 " %" PRIu64 " %" PRIu64 " ",
-		cursor->name, cursor->device, cursor->inode, cursor->offset);
+	int length = snprintf(line, LINE_BYTES, MAGIC "%s %" PRIu64 " %" PRIu64 " ", cursor->name,
+		cursor->inode, cursor->offset);
 	unsigned long check = crc32_z(0, (const unsigned char *)line, (size_t)length);
 
 	return (size_t)length +
@@ -68,7 +68,6 @@ static bool get(const char *line, struct cursor *ret_cursor)
 	if (!name_is_sound(cursor.name))
 		return false;
 	line += length;
-	cursor.device = take_number(&line);
 	cursor.inode = take_number(&line);
 	cursor.offset = take_number(&line);
 	(void)put(&cursor, again);
@@ -171,7 +170,7 @@ int cursor_save(const char *path, const struct cursor *cursor)
 
 uint64_t cursor_offset_in(const struct cursor *cursor, const struct stat *file)
 {
-	if (cursor->device != file->st_dev || cursor->inode != file->st_ino ||
+	if ((cursor->device && cursor->device != file->st_dev) || cursor->inode != file->st_ino ||
 		cursor->offset > (uint64_t)file->st_size)
 		return 0;
 	return cursor->offset;

@@ -16,7 +16,8 @@
 
 struct cursor {
 	char name[CURSOR_NAME_BYTES]; /* of the file that is followed, without directories */
-	uint64_t device, inode;       /* of that file; 0: not opened yet */
+	uint64_t inode;               /* of that file; 0: not opened yet */
+	uint64_t device;              /* 0: not known. Not saved: it changes over reboots */
 	uint64_t offset;              /* of the first byte that was not read */
 };
 
