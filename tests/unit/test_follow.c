@@ -787,6 +787,20 @@ static void a_shortened_file_is_read_from_its_beginning(void **unused)
 	assert_said(2, "read from its beginning");
 }
 
+/* A power loss took the end that was read, and others' lines came. */
+static void a_file_without_a_line_at_the_cursor_is_read_from_its_beginning(void **unused)
+{
+	make(TODAY, "one\ntwo\n");
+	start();
+	assert_reads("one\ntwo\n");
+	keep();
+	stop();
+	make(TODAY, "one\nthree\nfour\n");
+	start();
+	assert_reads("one\nthree\nfour\n");
+	assert_said(1, TODAY ": another file, or shorter than it was: read from its beginning");
+}
+
 /* Another directory under the same name. */
 static void replace_directory(const char *text)
 {
@@ -1298,6 +1312,7 @@ int main(void)
 		TEST(a_file_that_has_expired_is_said),
 		TEST(what_was_read_may_expire),
 		TEST(a_shortened_file_is_read_from_its_beginning),
+		TEST(a_file_without_a_line_at_the_cursor_is_read_from_its_beginning),
 		TEST(a_replaced_directory_is_read_from_its_beginning),
 		TEST(a_replaced_directory_may_have_newer_files),
 		TEST(a_directory_may_go_and_come_back),

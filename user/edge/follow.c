@@ -69,6 +69,16 @@ static void close_file(struct follower *follower)
 	follower->rest = follower->torn = 0;
 }
 
+static ssize_t read_plain(int fd, char *to, size_t room, uint64_t offset)
+{
+	ssize_t got;
+
+	do
+		got = pread(fd, to, room, (off_t)offset);
+	while (got < 0 && errno == EINTR);
+	return got < 0 ? -errno : got;
+}
+
 /*
  * Which file.
  */
@@ -133,6 +143,27 @@ static int open_gzip(struct follower *follower, int fd)
 	return -ENOMEM;
 }
 
+/*
+ * To where the cursor stands in the plain form, if a line begins there: after a power loss the
+ * writer may have gone on from before it. 0 or -errno.
+ */
+static int go_on(struct follower *follower, const struct stat *stat)
+{
+	uint64_t offset = cursor_offset_in(&follower->cursor, stat);
+	char before = '\n';
+	ssize_t got = offset ? read_plain(follower->fd, &before, 1, offset - 1) : 0;
+
+	if (got < 0)
+		return (int)got;
+	if (before != '\n')
+		offset = 0;
+	if (offset < follower->cursor.offset)
+		say(follower, "%s: another file, or shorter than it was: read from its beginning",
+			follower->cursor.name);
+	follower->cursor.offset = offset;
+	return 0;
+}
+
 /* Opens the file in the form that was found. 1: done. 0: it has gone meanwhile. */
 static int open_form(struct follower *follower, int directory_fd, const struct rotate_name *name)
 {
@@ -150,18 +181,14 @@ static int open_form(struct follower *follower, int directory_fd, const struct r
 		return error;
 	}
 	if (name->form == ROTATE_PLAIN) {
-		uint64_t offset = cursor_offset_in(&follower->cursor, &stat);
-
-		if (offset < follower->cursor.offset)
-			say(follower,
-				"%s: another file, or shorter than it was: read from its beginning",
-				text);
-		follower->cursor.offset = offset;
 		follower->fd = fd;
+		error = go_on(follower, &stat);
 	} else {
 		error = open_gzip(follower, fd);
-		if (error)
-			return error;
+	}
+	if (error) {
+		close_file(follower);
+		return error;
 	}
 	follower->cursor.device = stat.st_dev;
 	follower->cursor.inode = stat.st_ino;
@@ -253,16 +280,6 @@ static int look_around(struct follower *follower)
 /*
  * Lines.
  */
-
-static ssize_t read_plain(int fd, char *to, size_t room, uint64_t offset)
-{
-	ssize_t got;
-
-	do
-		got = pread(fd, to, room, (off_t)offset);
-	while (got < 0 && errno == EINTR);
-	return got < 0 ? -errno : got;
-}
 
 /*
  * It does not change. What is damaged ends where the damage begins. zlib would read what is not
