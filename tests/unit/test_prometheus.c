@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -626,55 +627,160 @@ static void trouble_is_said_once_and_so_is_its_end(void **unused)
 	assert_int_equal(sink_close(sink), 0);
 }
 
-static pthread_mutex_t disk = PTHREAD_MUTEX_INITIALIZER;
+/* It hangs while its lock is held. */
+struct disk {
+	pthread_mutex_t lock;
+	atomic_int tid; /* of who came to it last */
+};
 
-static int hang(int fd)
+static struct disk disk = {PTHREAD_MUTEX_INITIALIZER, 0};
+static struct disk other_disk = {PTHREAD_MUTEX_INITIALIZER, 0};
+
+static int come_to(struct disk *to)
 {
-	(void)pthread_mutex_lock(&disk);
-	(void)pthread_mutex_unlock(&disk);
+	to->tid = gettid();
+	(void)pthread_mutex_lock(&to->lock);
+	(void)pthread_mutex_unlock(&to->lock);
 	return 0;
+}
+
+static int sync_disk(int fd)
+{
+	return come_to(&disk);
+}
+
+static int sync_other_disk(int fd)
+{
+	return come_to(&other_disk);
+}
+
+static int wait_for_tid(const struct disk *of)
+{
+	for (int i = 0; i < 500 && !of->tid; i++)
+		(void)usleep(10000);
+	assert_int_not_equal(of->tid, 0);
+	return of->tid;
+}
+
+static void wait_for_end(int tid)
+{
+	char task[64];
+
+	(void)snprintf(task, sizeof(task), "/proc/self/task/%d", tid);
+	for (int i = 0; i < 500 && access(task, F_OK) == 0; i++)
+		(void)usleep(10000);
+	assert_int_equal(access(task, F_OK), -1);
+}
+
+static const char *temporary_of(int tid)
+{
+	static char temporary[128];
+
+	(void)snprintf(temporary, sizeof(temporary), "%s/.pagestay.prom.%d.tmp", directory, tid);
+	return temporary;
 }
 
 static void a_disk_that_hangs_holds_nobody_up(void **unused)
 {
-	const struct textfile_options options = {.path = path, .sync = hang};
-	char temporary[128];
+	const struct textfile_options options = {.path = path, .sync = sync_disk};
 	struct metrics_world world;
 	struct diag diag = {0};
 	struct sink *sink;
+	int tid;
 
 	metrics_init(&world);
+	disk.tid = 0;
 	assert_int_equal(sink_textfile_new(&options, &sink, &diag), 0);
-	(void)snprintf(temporary, sizeof(temporary), "%s/.pagestay.prom.tmp", directory);
-	(void)pthread_mutex_lock(&disk);
+	(void)pthread_mutex_lock(&disk.lock);
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(sink_write(sink, &world.report), 0);
+	tid = wait_for_tid(&disk);
+	assert_int_equal(access(temporary_of(tid), F_OK), 0);
 	assert_int_equal(sink_close(sink), 0);
-	(void)pthread_mutex_unlock(&disk);
-	for (int i = 0; i < 500; i++) {
-		if (access(path, F_OK) != 0 && access(temporary, F_OK) != 0)
-			return;
-		(void)usleep(10000);
-	}
-	fail_msg("the thread left something behind");
+	(void)pthread_mutex_unlock(&disk.lock);
+	wait_for_end(tid);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(access(temporary_of(tid), F_OK), -1);
 }
 
-static void a_link_in_the_way_is_not_followed(void **unused)
+static void who_hung_leaves_the_file_to_his_successor(void **unused)
 {
+	const struct textfile_options hanging = {.path = path, .sync = sync_disk};
+	const struct textfile_options next = {.path = path, .sync = sync_other_disk};
+	struct metrics_world world;
+	struct diag diag = {0};
+	struct sink *sink;
+	int tid;
+
+	metrics_init(&world);
+	disk.tid = 0;
+	(void)pthread_mutex_lock(&disk.lock);
+	assert_int_equal(sink_textfile_new(&hanging, &sink, &diag), 0);
+	assert_int_equal(sink_write(sink, &world.report), 0);
+	tid = wait_for_tid(&disk);
+	assert_int_equal(sink_close(sink), 0);
+	assert_int_equal(sink_textfile_new(&next, &sink, &diag), 0);
+	for (uint64_t reports = 1; reports <= 2; reports++) {
+		assert_int_equal(sink_write(sink, &world.report), 0);
+		wait_until_written(reports);
+	}
+	/* The disk lets go while the next file is under way. */
+	other_disk.tid = 0;
+	(void)pthread_mutex_lock(&other_disk.lock);
+	assert_int_equal(sink_write(sink, &world.report), 0);
+	(void)wait_for_tid(&other_disk);
+	(void)pthread_mutex_unlock(&disk.lock);
+	wait_for_end(tid);
+	assert_true(is_written(2));
+	(void)pthread_mutex_unlock(&other_disk.lock);
+	wait_until_written(3);
+	assert_int_equal(sink_close(sink), 0);
+}
+
+static void what_was_left_by_the_killed_is_removed(void **unused)
+{
+	static const char *const names[] = {
+		".pagestay.prom.12.tmp", ".pagestay.prom.1x.tmp", ".pagestay.prom..tmp"};
 	const struct textfile_options options = {.path = path};
 	struct metrics_world world;
 	struct diag diag = {0};
 	struct sink *sink;
-	char temporary[128], victim[128];
-	struct stat found;
+	char file[128];
 
-	(void)snprintf(temporary, sizeof(temporary), "%s/.pagestay.prom.tmp", directory);
-	(void)snprintf(victim, sizeof(victim), "%s/victim", directory);
-	assert_int_equal(symlink(victim, temporary), 0);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		(void)snprintf(file, sizeof(file), "%s/%s", directory, names[i]);
+		assert_int_equal(mknod(file, S_IFREG | 0600, 0), 0);
+	}
 	metrics_init(&world);
 	assert_int_equal(sink_textfile_new(&options, &sink, &diag), 0);
 	assert_int_equal(sink_write(sink, &world.report), 0);
 	wait_until_written(1);
+	assert_int_equal(sink_close(sink), 0);
+	assert_int_equal(access(temporary_of(12), F_OK), -1);
+	for (size_t i = 1; i < sizeof(names) / sizeof(names[0]); i++) {
+		(void)snprintf(file, sizeof(file), "%s/%s", directory, names[i]);
+		assert_int_equal(unlink(file), 0);
+	}
+}
+
+static void a_link_in_the_way_is_not_followed(void **unused)
+{
+	const struct textfile_options options = {.path = path, .sync = sync_disk};
+	struct metrics_world world;
+	struct diag diag = {0};
+	struct sink *sink;
+	char victim[128];
+	struct stat found;
+
+	(void)snprintf(victim, sizeof(victim), "%s/victim", directory);
+	metrics_init(&world);
+	disk.tid = 0;
+	assert_int_equal(sink_textfile_new(&options, &sink, &diag), 0);
+	assert_int_equal(sink_write(sink, &world.report), 0);
+	wait_until_written(1);
+	assert_int_equal(symlink(victim, temporary_of(disk.tid)), 0);
+	assert_int_equal(sink_write(sink, &world.report), 0);
+	wait_until_written(2);
 	assert_int_equal(stat(victim, &found), -1);
 	assert_int_equal(sink_close(sink), 0);
 }
@@ -722,6 +828,10 @@ int main(int argc, char **argv)
 			trouble_is_said_once_and_so_is_its_end, make_directory, remove_directory),
 		cmocka_unit_test_setup_teardown(
 			a_disk_that_hangs_holds_nobody_up, make_directory, remove_directory),
+		cmocka_unit_test_setup_teardown(who_hung_leaves_the_file_to_his_successor,
+			make_directory, remove_directory),
+		cmocka_unit_test_setup_teardown(
+			what_was_left_by_the_killed_is_removed, make_directory, remove_directory),
 		cmocka_unit_test_setup_teardown(
 			a_link_in_the_way_is_not_followed, make_directory, remove_directory),
 		cmocka_unit_test(other_paths_are_refused),

@@ -5,7 +5,8 @@
  *
  * `struct textfile` is shared with the thread and guarded by its lock, but for what is constant.
  * The thread holds one rendering while it writes, and at most one more waits. It is not waited for
- * longer than CLOSE_LIMIT_MS: what a disk holds up frees itself when the disk lets go.
+ * longer than CLOSE_LIMIT_MS: what a disk holds up frees itself when the disk lets go, and leaves
+ * the file to its successor. So each thread's temporary has a name of its own.
  */
 #include "pagestay/sink/prometheus.h"
 
@@ -15,6 +16,7 @@
 #include "pagestay/base/thread.h"
 #include "pagestay/base/diag.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -23,10 +25,12 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define CLOSE_LIMIT_MS 500
+#define CLOSE_LIMIT_MS  500
+#define TEMPORARY_BYTES 24 /* by which its path is longer, at most */
 
 struct textfile {
-	char path[PATH_MAX], temporary[PATH_MAX];
+	char path[PATH_MAX];
+	char temporary[PATH_MAX]; /* the thread's */
 	int (*sync)(int fd);
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -68,22 +72,72 @@ static int fill(const struct textfile *file, int fd, const char *bytes, size_t l
 	return 0;
 }
 
-static int replace(const struct textfile *file, const char *bytes, size_t length)
+static bool is_wanted(struct textfile *file)
+{
+	bool is_closing;
+
+	(void)pthread_mutex_lock(&file->lock);
+	is_closing = file->is_closing;
+	(void)pthread_mutex_unlock(&file->lock);
+	return !is_closing;
+}
+
+static int replace(struct textfile *file, const char *bytes, size_t length)
 {
 	_cleanup_(cleanup_close) int fd = -1;
 	int error;
 
-	/* Left behind by one that was killed; never written through somebody's link. */
+	/* Never written through somebody's link. */
 	(void)unlink(file->temporary);
 	fd = open(file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
 	error = fill(file, fd, bytes, length);
-	if (!error && rename(file->temporary, file->path) != 0)
+	if (!error && is_wanted(file)) {
+		if (rename(file->temporary, file->path) == 0)
+			return 0;
 		error = -errno;
-	if (error)
-		(void)unlink(file->temporary);
+	}
+	(void)unlink(file->temporary);
 	return error;
+}
+
+/* In the same directory, under a name that no collector reads and no other living thread has. */
+static void name_temporary(struct textfile *file)
+{
+	const char *name = strrchr(file->path, '/') + 1;
+
+	(void)snprintf(file->temporary, sizeof(file->temporary), "%.*s.%s.%d.tmp",
+		(int)(name - file->path), file->path, name, (int)gettid());
+}
+
+static bool is_temporary(const char *entry, const char *name)
+{
+	size_t length = strlen(name), digits;
+
+	if (entry[0] != '.' || strncmp(entry + 1, name, length) != 0 || entry[length + 1] != '.')
+		return false;
+	entry += length + 2;
+	digits = strspn(entry, "0123456789");
+	return digits && strcmp(entry + digits, ".tmp") == 0;
+}
+
+/* Left behind by those who were killed. One who hangs does not need his any more. */
+static void remove_temporaries(const struct textfile *file)
+{
+	const char *name = strrchr(file->path, '/') + 1;
+	const struct dirent *entry;
+	char directory[PATH_MAX];
+	DIR *entries;
+
+	(void)snprintf(directory, sizeof(directory), "%.*s", (int)(name - file->path), file->path);
+	entries = opendir(directory);
+	if (!entries)
+		return;
+	while ((entry = readdir(entries)))
+		if (is_temporary(entry->d_name, name))
+			(void)unlinkat(dirfd(entries), entry->d_name, 0);
+	(void)closedir(entries);
 }
 
 /* The next rendering; NULL when it is time to leave. Called with the lock held. */
@@ -104,6 +158,8 @@ static void *textfile_thread(void *argument)
 	bool is_abandoned;
 	char *bytes;
 
+	name_temporary(file);
+	remove_temporaries(file);
 	(void)pthread_mutex_lock(&file->lock);
 	while ((bytes = next_rendering(file, &length))) {
 		int error;
@@ -114,9 +170,11 @@ static void *textfile_thread(void *argument)
 		(void)pthread_mutex_lock(&file->lock);
 		file->error = error;
 	}
+	is_abandoned = file->is_abandoned;
 	(void)pthread_mutex_unlock(&file->lock);
 	/* Nobody renews it: it would be taken for true for ever. */
-	(void)unlink(file->path);
+	if (!is_abandoned)
+		(void)unlink(file->path);
 	(void)pthread_mutex_lock(&file->lock);
 	file->has_ended = true;
 	is_abandoned = file->is_abandoned;
@@ -222,7 +280,6 @@ static const struct sink_ops textfile_ops = {
 	.close = textfile_close,
 };
 
-/* The temporary is in the same directory, and its name is none that a collector reads. */
 static int set_paths(struct textfile *file, const char *path, struct diag *diag)
 {
 	size_t length = strlen(path);
@@ -232,11 +289,9 @@ static int set_paths(struct textfile *file, const char *path, struct diag *diag)
 		name[1] == '.')
 		return diag_set(diag, -EINVAL,
 			"%s: a text file of metrics is an absolute path that ends in .prom", path);
-	if (length + 8 > sizeof(file->temporary))
+	if (length + TEMPORARY_BYTES > sizeof(file->temporary))
 		return diag_set(diag, -ENAMETOOLONG, "%.60s...: the path is too long", path);
 	(void)snprintf(file->path, sizeof(file->path), "%s", path);
-	(void)snprintf(file->temporary, sizeof(file->temporary), "%.*s.%s.tmp",
-		(int)(name + 1 - path), path, name + 1);
 	return 0;
 }
 

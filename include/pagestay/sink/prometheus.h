@@ -81,7 +81,7 @@ int prometheus_render(
 /*
  * For the textfile collector of node_exporter: after each report the file at `path` is replaced as
  * a whole. A thread of its own writes it, so a disk that hangs holds nobody up: while one file is
- * under way, of later ones only the newest waits. Closing removes the file.
+ * under way, of later ones only the newest waits. Closing removes the file, unless the disk hangs.
  */
 struct textfile_options {
 	const char *path; /* absolute, ends in .prom */
