@@ -282,14 +282,10 @@ static const struct sink_ops textfile_ops = {
 
 static int set_paths(struct textfile *file, const char *path, struct diag *diag)
 {
-	size_t length = strlen(path);
-	const char *name = strrchr(path, '/');
-
-	if (path[0] != '/' || length < 6 || strcmp(path + length - 5, ".prom") != 0 ||
-		name[1] == '.')
+	if (!textfile_path_is_sound(path))
 		return diag_set(diag, -EINVAL,
 			"%s: a text file of metrics is an absolute path that ends in .prom", path);
-	if (length + TEMPORARY_BYTES > sizeof(file->temporary))
+	if (strlen(path) + TEMPORARY_BYTES > sizeof(file->temporary))
 		return diag_set(diag, -ENAMETOOLONG, "%.60s...: the path is too long", path);
 	(void)snprintf(file->path, sizeof(file->path), "%s", path);
 	return 0;
