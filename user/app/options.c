@@ -342,6 +342,25 @@ static int check_use(const struct options *options, int option, struct diag *dia
 	return 0;
 }
 
+static int set_bound(struct options *options, int option, const char *word, struct diag *diag)
+{
+	switch (option) {
+	case OPTION_MAX_PROCESSES:
+		return parse_number(
+			"--max-processes", word, 1, 1048576, &options->max_processes, diag);
+	case OPTION_MAX_ROUTES:
+		return parse_number("--max-routes", word, 1, 1048576, &options->max_routes, diag);
+	case OPTION_MAX_PAGES:
+		return parse_number("--max-pages", word, 64, 1u << 30, &options->max_pages, diag);
+	case OPTION_SAMPLE_LEVEL:
+		return parse_number("--sample-level", word, 0, 16, &options->sample_level, diag);
+	case OPTION_RING_BYTES:
+		return parse_number("--ring-bytes", word, 1, 1u << 30, &options->ring_bytes, diag);
+	default:
+		return -EINVAL;
+	}
+}
+
 static int set_option(struct options *options, int option, const char *word, struct diag *diag)
 {
 	switch (option) {
@@ -395,19 +414,8 @@ static int set_option(struct options *options, int option, const char *word, str
 		return 0;
 	case OPTION_TOP:
 		return parse_number("--top", word, 0, 1000000, &options->top, diag);
-	case OPTION_MAX_PROCESSES:
-		return parse_number(
-			"--max-processes", word, 1, 1048576, &options->max_processes, diag);
-	case OPTION_MAX_ROUTES:
-		return parse_number("--max-routes", word, 1, 1048576, &options->max_routes, diag);
-	case OPTION_MAX_PAGES:
-		return parse_number("--max-pages", word, 64, 1u << 30, &options->max_pages, diag);
-	case OPTION_SAMPLE_LEVEL:
-		return parse_number("--sample-level", word, 0, 16, &options->sample_level, diag);
-	case OPTION_RING_BYTES:
-		return parse_number("--ring-bytes", word, 1, 1u << 30, &options->ring_bytes, diag);
 	default:
-		return -EINVAL;
+		return set_bound(options, option, word, diag);
 	}
 }
 

@@ -112,7 +112,7 @@ static int find(
 static int find_surely(
 	const struct follower *follower, int directory_fd, bool newer, struct rotate_name *ret_name)
 {
-	struct rotate_name first, second;
+	struct rotate_name first = {}, second = {};
 	int found = find(follower, directory_fd, newer, &first);
 	int again = found < 0 ? found : find(follower, directory_fd, newer, &second);
 

@@ -374,7 +374,7 @@ uint64_t procfs_self_rss_bytes(const struct procfs *procfs)
 
 bool procfs_accounts_bpf(const struct procfs *procfs)
 {
-	char buffer[32];
+	char buffer[32] = "";
 	uint64_t enabled;
 
 	return read_path(procfs, "sys/kernel/bpf_stats_enabled", buffer, sizeof(buffer)) > 0 &&
