@@ -21,6 +21,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "directory.h"
 #include "pagestay/edge/cursor.h"
 #include "pagestay/edge/follow.h"
 #include "pagestay/edge/rotate.h"
@@ -154,26 +155,6 @@ static void compress_file(const char *name)
 	assert_int_equal(unlink(path_of(name)), 0);
 }
 
-static void remove_all(const char *directory)
-{
-	DIR *entries = opendir(directory);
-	struct dirent *entry;
-	char path[512];
-
-	assert_non_null(entries);
-	while ((entry = readdir(entries))) {
-		(void)snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		if (entry->d_type == DT_DIR)
-			remove_all(path);
-		else
-			assert_int_equal(unlink(path), 0);
-	}
-	(void)closedir(entries);
-	assert_int_equal(rmdir(directory), 0);
-}
-
 /*
  * The follower.
  */
@@ -207,7 +188,7 @@ static int tear_down(void **unused)
 {
 	follower_close(world.follower);
 	free(world.text);
-	remove_all(world.root);
+	directory_remove(world.root);
 	return 0;
 }
 
@@ -810,7 +791,7 @@ static void replace_directory(const char *text)
 	assert_int_equal(rename(world.directory, aside), 0);
 	assert_int_equal(mkdir(world.directory, 0755), 0);
 	make(TODAY, text);
-	remove_all(aside);
+	directory_remove(aside);
 }
 
 static void a_replaced_directory_is_read_from_its_beginning(void **unused)
@@ -1270,7 +1251,7 @@ static void live_through_many(bool is_always_kept)
 	for (uint64_t seed = 1; seed <= 12; seed++) {
 		live_through(seed, is_always_kept);
 		stop();
-		remove_all(world.directory);
+		directory_remove(world.directory);
 		assert_int_equal(mkdir(world.directory, 0755), 0);
 		point_cursor_at(TODAY);
 	}

@@ -21,6 +21,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "directory.h"
 #include "pagestay/edge/rotate.h"
 
 #define S    1000000000ull
@@ -93,27 +94,10 @@ static void world_init(struct world *world, enum rotate_kind kind)
 	sync_error = 0;
 }
 
-static void remove_all(const char *directory)
-{
-	DIR *entries = opendir(directory);
-	struct dirent *entry;
-	char path[512];
-
-	assert_non_null(entries);
-	while ((entry = readdir(entries))) {
-		(void)snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-			unlink(path) != 0)
-			assert_int_equal(rmdir(path), 0);
-	}
-	(void)closedir(entries);
-	assert_int_equal(rmdir(directory), 0);
-}
-
 static void world_deinit(struct world *world)
 {
 	rotate_free(world->rotate);
-	remove_all(world->directory);
+	directory_remove(world->directory);
 }
 
 static const struct rotate_counters *counters(const struct world *world)
@@ -725,14 +709,14 @@ static void a_directory_may_go_and_come_back(void **unused)
 	assert_content(&world, TODAY, "four\n");
 	assert_int_equal(world.said, 2);
 	/* Replaced by another: nothing is lost. */
-	remove_all(aside);
+	directory_remove(aside);
 	assert_int_equal(rename(world.directory, aside), 0);
 	assert_int_equal(mkdir(world.directory, 0755), 0);
 	put(&world, "five\n");
 	assert_content(&world, TODAY, "five\n");
 	assert_int_equal(world.said, 2);
 	assert_int_equal(counters(&world)->dropped, 2);
-	remove_all(aside);
+	directory_remove(aside);
 	world_deinit(&world);
 }
 

@@ -222,6 +222,11 @@ static int open_file(struct follower *follower, bool newer)
 	return found;
 }
 
+static bool is_file_of(const struct cursor *cursor, const struct stat *now)
+{
+	return now->st_dev == cursor->device && now->st_ino == cursor->inode;
+}
+
 /* By another file. When there is none, it may be compressed. */
 static bool is_replaced(const struct follower *follower, int directory_fd)
 {
@@ -230,8 +235,7 @@ static bool is_replaced(const struct follower *follower, int directory_fd)
 
 	return follower->fd >= 0 &&
 	       fstatat(directory_fd, cursor->name, &now, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       S_ISREG(now.st_mode) &&
-	       (now.st_dev != cursor->device || now.st_ino != cursor->inode);
+	       S_ISREG(now.st_mode) && !is_file_of(cursor, &now);
 }
 
 static bool is_as_it_was(const struct follower *follower, int directory_fd)
@@ -240,8 +244,7 @@ static bool is_as_it_was(const struct follower *follower, int directory_fd)
 	struct stat now;
 
 	return fstatat(directory_fd, cursor->name, &now, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       now.st_dev == cursor->device && now.st_ino == cursor->inode &&
-	       (uint64_t)now.st_size >= cursor->offset;
+	       is_file_of(cursor, &now) && (uint64_t)now.st_size >= cursor->offset;
 }
 
 /*
