@@ -477,6 +477,8 @@ static void sums_hold_while_a_heap_grows(void **state)
 	expect_moving(*state, "grow 2 1000", 5, 0);
 }
 
+#define BREATHS 50u
+
 #define FAST_MOVED (256 * 1024) /* what the shape takes and gives back all the time, and more */
 
 /* What is free must not be taken for live; where a list cannot be followed, it is lost. */
@@ -505,6 +507,33 @@ static void fastbins_that_change_are_followed_or_lost(void **state)
 		followed++;
 	}
 	print_message("%u of 10 were followed\n", followed);
+	child_end(&child);
+}
+
+static uint64_t distance(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : b - a;
+}
+
+/* The sum and what malloc says that it has are of one moment, though it all goes now and then. */
+static void a_heap_that_is_trimmed_is_of_one_moment(void **state)
+{
+	const struct timespec pause = {.tv_nsec = 7000000};
+	struct child child = child_start(*state, "breathe 1 24");
+	unsigned hold = 0;
+
+	for (unsigned i = 0; i < BREATHS; i++) {
+		struct glibc_heap_damage damage = {};
+		struct heap heap;
+		uint64_t sum;
+
+		assert_int_equal(walk(&child, &heap, &damage), 0);
+		sum = heap.live_bytes + heap.cached_bytes + heap.held_free_bytes + heap.lost_bytes;
+		hold += distance(sum, heap.system_bytes) <= heap.system_bytes / 100 + 256 * 1024;
+		(void)nanosleep(&pause, NULL);
+	}
+	print_message("%u of %u hold to a percent\n", hold, BREATHS);
+	assert_in_range(hold, BREATHS - 2, BREATHS);
 	child_end(&child);
 }
 
@@ -616,6 +645,7 @@ int main(void)
 		cmocka_unit_test(sums_hold_while_all_threads_allocate),
 		cmocka_unit_test(sums_hold_while_a_heap_grows),
 		cmocka_unit_test(fastbins_that_change_are_followed_or_lost),
+		cmocka_unit_test(a_heap_that_is_trimmed_is_of_one_moment),
 		cmocka_unit_test(a_broken_chunk_ends_a_segment),
 		cmocka_unit_test(the_deadline_ends_a_walk),
 		cmocka_unit_test(an_exec_during_a_walk_ends_it),

@@ -3,12 +3,12 @@
  * heap SHAPE [THREADS [MEGABYTES [SEED]]]: a process whose heap has a known shape, and that knows
  * what its malloc says of it.
  *
- * All threads do the shape's work and then wait, so that the heap is quiet, but those of `churn`
- * `fast` and `grow`, which go on until the end. What is remembered of chunks lies outside the heap.
- * Commands, each answered with one line of numbers: "truth" what mallinfo says; "trim" the pages of
- * anonymous memory before and after malloc_trim(0); "count" how often the threads allocated;
- * "corrupt" writes over the header of the chunk in the middle and says its address; "leave" gives
- * the whole heap back by exec and says nothing; "end" leaves.
+ * All threads do the shape's work and then wait, so that the heap is quiet, but those of `churn`,
+ * `fast`, `breathe` and `grow`, which go on until the end. What is remembered of chunks lies
+ * outside the heap. Commands, each answered with one line of numbers: "truth" what mallinfo says;
+ * "trim" the pages of anonymous memory before and after malloc_trim(0); "count" how often the
+ * threads allocated; "corrupt" writes over the header of the chunk in the middle and says its
+ * address; "leave" gives the whole heap back by exec and says nothing; "end" leaves.
  */
 #include <fcntl.h>
 #include <malloc.h>
@@ -257,6 +257,23 @@ static void work_fast(struct worker *worker)
 	}
 }
 
+/* Grows, rests, gives everything back to the kernel, and rests. */
+static void work_breathe(struct worker *worker)
+{
+	const struct timespec rest = {.tv_nsec = 20000000};
+
+	(void)pthread_barrier_wait(&done);
+	while (!ended) {
+		while (worker->count * 1024 < bytes_each)
+			(void)take(worker, 1000);
+		(void)nanosleep(&rest, NULL);
+		for (size_t i = 0; i < worker->count; i++)
+			free(worker->chunks[i]);
+		worker->count = 0;
+		(void)nanosleep(&rest, NULL);
+	}
+}
+
 static void work_grow(struct worker *worker)
 {
 	(void)pthread_barrier_wait(&done);
@@ -284,6 +301,7 @@ static const struct shape shapes[] = {
 	{"blocked", work_blocked, false},
 	{"churn", work_churn, true},
 	{"fast", work_fast, true},
+	{"breathe", work_breathe, true},
 	{"grow", work_grow, true},
 	{"nothing", work_nothing, false},
 };

@@ -220,10 +220,31 @@ static void bound_loss(struct walk *walk, uint64_t system_bytes)
 	}
 }
 
+static uint64_t distance(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : b - a;
+}
+
+/* The arena may have grown or been trimmed meanwhile: of what it had before and what it has now,
+ * what was walked. */
+static int agree(struct walk *walk, uint64_t *system_bytes)
+{
+	uint64_t walked = 0, now;
+	int error = arena_system_bytes(walk, walk->arena, &now);
+
+	for (size_t i = 0; i < walk->segment_count; i++) {
+		const struct segment *segment = &walk->segments[i];
+
+		walked += segment->used_bytes + segment->free_bytes + segment->lost_bytes;
+	}
+	if (!error && distance(now, walked) < distance(*system_bytes, walked))
+		*system_bytes = now;
+	return error;
+}
+
 static int walk_arena(struct walk *walk, struct heap *heap, bool in_time)
 {
 	uint64_t system_bytes = 0;
-	/* Of the moment that the segments are of: heaps that are made later are in neither. */
 	int error = arena_system_bytes(walk, walk->arena, &system_bytes);
 
 	if (!error)
@@ -240,6 +261,8 @@ static int walk_arena(struct walk *walk, struct heap *heap, bool in_time)
 		error = lose_arena(walk);
 	else if (error == -EAGAIN || error == -E2BIG)
 		error = lose_lists(walk, error);
+	if (!error)
+		error = agree(walk, &system_bytes);
 	if (error && error != -ETIME)
 		return error;
 	bound_loss(walk, system_bytes);

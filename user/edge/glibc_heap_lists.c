@@ -287,8 +287,9 @@ static int list_once(struct walk *walk, unsigned bin, bool collected, unsigned t
 
 /*
  * A chunk that left its list meanwhile can look like that list's end: it holds zeros, or is the
- * last of a tcache's list. So the longest of some rounds counts, and another must have come about
- * as far.
+ * last of a tcache's list. So the longest of some rounds counts, another must have come about as
+ * far, and two that follow each other must have come to the same end: lists change where they
+ * begin.
  */
 static bool are_near(size_t a, size_t b)
 {
@@ -299,20 +300,22 @@ static bool are_near(size_t a, size_t b)
 static int list_bin(struct walk *walk, unsigned bin, bool collected)
 {
 	const size_t before = walk->fast_count;
+	uint64_t end = 0;
 	size_t most = 0;
-	unsigned rounds = 0;
 
 	for (unsigned tries = 1;; tries++) {
 		int error = list_once(walk, bin, collected, tries);
 		const size_t count = walk->fast_count - before;
+		const uint64_t last = count ? walk->fast[walk->fast_count - 1] : 0;
 
 		if (error && error != -EAGAIN)
 			return error;
-		if (!error && (!count || (rounds++ && are_near(count, most))))
+		if (!error && (!count || (last == end && are_near(count, most))))
 			return 0;
 		if (tries == FAST_TRIES)
 			return -EAGAIN;
 		most = !error && count > most ? count : most;
+		end = error ? end : last;
 		walk->fast_count = before;
 	}
 }

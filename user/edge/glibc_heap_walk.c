@@ -21,6 +21,7 @@
 #define PAUSE_MAX_NS  2000000u      /* longer than a thread that was interrupted is usually away */
 #define GAP_BYTES_MAX (64ull << 20) /* of somebody else's memory within the main arena */
 #define GAP_CHUNKS    64u           /* that follow each other make a beginning */
+#define GONE_LITTLE   100u          /* of what was added up, so much and no more: the 100th */
 #define TERMINAL_MAX  48u           /* of an old heap's end, that is no chunk */
 
 /* What the chunks below `at` came to. */
@@ -378,6 +379,19 @@ static int look_at_end(struct pass *pass)
 	return error;
 }
 
+/* At the top, or above it: it may have come down over what was added up. A little of that is no
+ * matter.
+ */
+static int end_above_top(struct pass *pass)
+{
+	const struct segment *segment = pass->segment;
+	const uint64_t gone = pass->now.at - segment->top;
+
+	if (gone > (pass->now.at - segment->first) / GONE_LITTLE)
+		return torn(pass, "the top came down by 0x%" PRIx64 " bytes", gone);
+	return ENDED;
+}
+
 /* A chunk that reaches the end, by now or not any more: the top may have moved up, or down over it.
  */
 static int look_beyond(struct pass *pass, uint64_t bytes)
@@ -389,7 +403,7 @@ static int look_beyond(struct pass *pass, uint64_t bytes)
 	if (result)
 		return result;
 	if (segment->top && at >= segment->top)
-		return ENDED;
+		return end_above_top(pass);
 	if (at >= segment->to || bytes >= segment->to - at)
 		return torn(pass, "0x%" PRIx64 " bytes there lead beyond its segment", bytes);
 	return 0;
@@ -495,7 +509,7 @@ static void start(struct pass *pass, struct cursor *ret_cursor)
 		.tcache_count = pass->tcaches_before};
 }
 
-/* 0 if there is another try, from an earlier chunk the more there were. */
+/* 0 if there is another try: from an earlier chunk the more there were, and from below the top. */
 static int retreat(struct pass *pass, unsigned *retries)
 {
 	const uint64_t pause = (uint64_t)PAUSE_NS << *retries;
@@ -508,14 +522,14 @@ static int retreat(struct pass *pass, unsigned *retries)
 	if (*retries > RETRIES || ++pass->retreats > RETREATS_MAX)
 		return TORN;
 	pause_ns(pause < PAUSE_MAX_NS ? pause : PAUSE_MAX_NS);
+	error = look_at_end(pass);
 	pass->now = *retries % 4 == 3 ? pass->before : pass->last;
-	if (*retries == RETRIES - 1)
+	if (*retries == RETRIES - 1 || (pass->segment->top && pass->segment->top < pass->now.at))
 		start(pass, &pass->now);
 	pass->last = pass->before = pass->now;
 	pass->walk->tcache_count = pass->now.tcache_count;
 	pass->walk->memory.bytes = 0;
 	pass->walk->memory.pages = 0;
-	error = look_at_end(pass);
 	return error == TORN ? 0 : error;
 }
 
@@ -532,7 +546,7 @@ static int mark(struct pass *pass)
 	if (pass->segment->top) {
 		error = look_at_end(pass);
 		if (error == 0 && pass->segment->top && pass->segment->top < pass->now.at)
-			return ENDED;
+			return end_above_top(pass);
 	}
 	return error;
 }
