@@ -537,6 +537,21 @@ static void a_heap_that_is_trimmed_is_of_one_moment(void **state)
 	child_end(&child);
 }
 
+static void a_bin_that_is_half_changed_is_a_bin(void **state)
+{
+	const struct fixture *fixture = *state;
+	struct child child = child_start(fixture, "nothing");
+	struct glibc_heap_damage damage = {};
+	struct heap heap;
+	char answer[256];
+
+	ask(&child, "halfway", answer, sizeof(answer));
+	assert_int_equal(walk(&child, &heap, &damage), 0);
+	assert_int_equal(damage.address, 0);
+	assert_int_equal(heap.lost_segments, 0);
+	child_end(&child);
+}
+
 static void a_broken_chunk_ends_a_segment(void **state)
 {
 	const struct fixture *fixture = *state;
@@ -646,6 +661,7 @@ int main(void)
 		cmocka_unit_test(sums_hold_while_a_heap_grows),
 		cmocka_unit_test(fastbins_that_change_are_followed_or_lost),
 		cmocka_unit_test(a_heap_that_is_trimmed_is_of_one_moment),
+		cmocka_unit_test(a_bin_that_is_half_changed_is_a_bin),
 		cmocka_unit_test(a_broken_chunk_ends_a_segment),
 		cmocka_unit_test(the_deadline_ends_a_walk),
 		cmocka_unit_test(an_exec_during_a_walk_ends_it),

@@ -7,8 +7,9 @@
  * `fast`, `breathe` and `grow`, which go on until the end. What is remembered of chunks lies
  * outside the heap. Commands, each answered with one line of numbers: "truth" what mallinfo says;
  * "trim" the pages of anonymous memory before and after malloc_trim(0); "count" how often the
- * threads allocated; "corrupt" writes over the header of the chunk in the middle and says its
- * address; "leave" gives the whole heap back by exec and says nothing; "end" leaves.
+ * threads allocated; "halfway" leaves a bin half changed; "corrupt" writes over the header of the
+ * chunk in the middle and says its address; "leave" gives the whole heap back by exec and says
+ * nothing; "end" leaves.
  */
 #include <fcntl.h>
 #include <malloc.h>
@@ -394,6 +395,21 @@ static void say_corrupt(void)
 	say("corrupt address=%lu", (uint64_t)(uintptr_t)chunk - 16);
 }
 
+/* A bin as a thread leaves it that is interrupted between its two links. Nothing may come after. */
+static void say_halfway(void)
+{
+	void *chunk = malloc(5000);
+	void *volatile next = malloc(5000);
+	/* What free() makes of it. */
+	const volatile uintptr_t links = (uintptr_t)chunk;
+	uintptr_t *bin;
+
+	free(chunk);
+	bin = ((uintptr_t **)links)[1];
+	bin[3] = (uintptr_t)bin;
+	say("halfway next=%lu", (uintptr_t)next);
+}
+
 static void obey(void)
 {
 	char command[32];
@@ -407,6 +423,8 @@ static void obey(void)
 			say_count();
 		else if (strcmp(command, "corrupt") == 0)
 			say_corrupt();
+		else if (strcmp(command, "halfway") == 0)
+			say_halfway();
 		else if (strcmp(command, "leave") == 0)
 			(void)execl("/bin/sleep", "sleep", "60", NULL);
 	}

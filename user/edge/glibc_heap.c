@@ -13,9 +13,11 @@
 #include <string.h>
 
 #include "pagestay/base/cleanup.h"
+#include "pagestay/base/clock.h"
 
 #define HEAP_BYTES (64ull << 20)
-#define TRIES      4 /* to find the arenas of a process that runs */
+#define TRIES      6         /* to find the arenas of a process that runs */
+#define PAUSE_NS   NS_PER_MS /* before the second; twice as long before each next */
 #define CONSOLIDATION_BYTES                                                                        \
 	65536u /* what free() must make in one piece before it looks at the top */
 
@@ -327,7 +329,7 @@ static void clear_sums(struct heap *heap)
 	memset(heap->unpin_bytes, 0, sizeof(heap->unpin_bytes));
 }
 
-/* A heap that grows may not validate at one moment and do so at the next. */
+/* What a thread that was interrupted left halfway is sound again when it has gone on. */
 static int walk_begin(struct target *target, uint64_t main_arena, uint64_t mp, uint64_t deadline_ns,
 	struct walk **ret_walk)
 {
@@ -344,6 +346,7 @@ static int walk_begin(struct target *target, uint64_t main_arena, uint64_t mp, u
 		walk_free(&walk);
 		if (error != -ENODATA || tries == TRIES)
 			return error;
+		clock_pause(PAUSE_NS << (tries - 1));
 		error = target_refresh(target);
 		if (error)
 			return error;

@@ -66,18 +66,19 @@ static uint32_t int_at(const void *bytes, size_t offset)
  * Arenas.
  */
 
-/* An empty bin points to itself twice; one with chunks, to chunks. */
+/* An empty bin points to itself twice; one with chunks, to chunks; and one that is just changed, to
+ * both. */
 static bool bins_are_sound(const uint8_t *bytes, uint64_t bins)
 {
 	for (unsigned bin = 0; bin < BINS; bin++) {
 		const uint64_t self = bins + 16ull * bin - 16;
-		const uint64_t next = word_at(bytes, 16ull * bin);
-		const uint64_t previous = word_at(bytes, 16ull * bin + 8);
 
-		if (next == self && previous == self)
-			continue;
-		if (!is_chunk_address(next) || !is_chunk_address(previous))
-			return false;
+		for (unsigned end = 0; end < 2; end++) {
+			const uint64_t link = word_at(bytes, 16ull * bin + 8ull * end);
+
+			if (link != self && !is_chunk_address(link))
+				return false;
+		}
 	}
 	return true;
 }

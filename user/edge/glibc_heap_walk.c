@@ -13,7 +13,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
+
+#include "pagestay/base/clock.h"
 
 #define RETRIES       12u           /* at one place */
 #define RETREATS_MAX  4096u         /* in one segment */
@@ -492,13 +493,6 @@ static int step(struct pass *pass)
  * Going back.
  */
 
-static void pause_ns(uint64_t ns)
-{
-	const struct timespec pause = {.tv_nsec = (long)ns};
-
-	(void)nanosleep(&pause, NULL);
-}
-
 static void start(struct pass *pass, struct cursor *ret_cursor)
 {
 	const struct segment *segment = pass->segment;
@@ -521,7 +515,7 @@ static int retreat(struct pass *pass, unsigned *retries)
 	pass->stuck_at = pass->damage.address;
 	if (*retries > RETRIES || ++pass->retreats > RETREATS_MAX)
 		return TORN;
-	pause_ns(pause < PAUSE_MAX_NS ? pause : PAUSE_MAX_NS);
+	clock_pause(pause < PAUSE_MAX_NS ? pause : PAUSE_MAX_NS);
 	error = look_at_end(pass);
 	pass->now = *retries % 4 == 3 ? pass->before : pass->last;
 	if (*retries == RETRIES - 1 || (pass->segment->top && pass->segment->top < pass->now.at))

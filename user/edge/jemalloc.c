@@ -11,11 +11,11 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 #include <sys/stat.h>
 
 #include "jemalloc_state.h"
 #include "pagestay/base/cleanup.h"
+#include "pagestay/base/clock.h"
 #include "pagestay/edge/procfs.h"
 
 #define FILES           64 /* in the cache: more and the one not used for longest goes */
@@ -435,14 +435,12 @@ static int read_counters(struct reading *reading)
  */
 static int read_settled(struct reading *reading)
 {
-	const struct timespec pause = {.tv_nsec = SETTLE_PAUSE_NS};
-
 	for (unsigned attempt = 1;; attempt++) {
 		int error = read_counters(reading);
 
 		if ((error != -EINVAL && error != -EFAULT) || attempt == SETTLE_ATTEMPTS)
 			return error;
-		(void)nanosleep(&pause, NULL);
+		clock_pause(SETTLE_PAUSE_NS);
 		error = target_refresh(reading->target);
 		if (error)
 			return error;

@@ -341,9 +341,7 @@ static int pagemap_step(struct walk *walk, struct range *range)
  */
 static void let_writers_in(void)
 {
-	const struct timespec pause = {.tv_nsec = 50000};
-
-	(void)nanosleep(&pause, NULL);
+	clock_pause(50000);
 }
 
 /* Goes through the range as far as time allows: one step, whatever the time. */

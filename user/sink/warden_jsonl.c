@@ -217,7 +217,6 @@ static int locate(struct warden_backend *backend, struct warden_position *positi
 /* Whether the file ends in a line that somebody left unfinished. */
 static int needs_feed(int fd, bool *ret_needs)
 {
-	const struct timespec pause = {.tv_nsec = SETTLE_NS};
 	off_t before = -1;
 	int same = 0;
 
@@ -233,7 +232,7 @@ static int needs_feed(int fd, bool *ret_needs)
 			return 0;
 		same = status.st_size == before ? same + 1 : 0;
 		before = status.st_size;
-		(void)nanosleep(&pause, NULL);
+		clock_pause(SETTLE_NS);
 	}
 	*ret_needs = true;
 	return 0;
@@ -406,12 +405,11 @@ static void take_chunk(
 static int cut_ours(int fd, const struct tail *tail, off_t end, const char *begin)
 {
 	size_t telling = strlen(begin) < tail->used ? strlen(begin) : tail->used;
-	const struct timespec pause = {.tv_nsec = SETTLE_TRIES * SETTLE_NS};
 	struct stat status;
 
 	if (tail->used < TELLING_BYTES || memcmp(tail->line, begin, telling) != 0)
 		return 0;
-	(void)nanosleep(&pause, NULL);
+	clock_pause((uint64_t)SETTLE_TRIES * SETTLE_NS);
 	if (fstat(fd, &status))
 		return -errno;
 	return status.st_size == end && ftruncate(fd, tail->line_from) ? -errno : 0;

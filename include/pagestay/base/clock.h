@@ -25,4 +25,12 @@ static inline struct timespec clock_timespec(uint64_t ns)
 	return (struct timespec){(time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S)};
 }
 
+/* So long, or until a signal comes. */
+static inline void clock_pause(uint64_t ns)
+{
+	const struct timespec pause = clock_timespec(ns);
+
+	(void)nanosleep(&pause, NULL);
+}
+
 #endif
