@@ -7,8 +7,9 @@
  * zero page, a page of a file, a fault that failed or that another thread was faster with changes
  * no count. A folio that is allocated to write to a page that is there is a copy on write; if the
  * count changes too, it was the zero page or a file's page that it replaced. Where the kernel
- * counts in batches (before 6.2, f1a7941243c1 "mm: convert mm's rss stats into percpu_counter") the
- * allocation in an anonymous mapping has to do as proof.
+ * counts single pages in batches (before 6.2, f1a7941243c1 "mm: convert mm's rss stats into
+ * percpu_counter") their allocation in an anonymous mapping has to do as proof; a larger folio is
+ * counted at once there too, after it was cleared, which can take milliseconds.
  *
  * Faults have these tracepoints on x86 only.
  */
@@ -131,11 +132,12 @@ int BPF_PROG(ps_page_alloc, void *page, unsigned int order, unsigned int gfp, in
 	if (!thread || !in_fault(task, thread))
 		return 0;
 	thread->pages.order = order;
-	if (!cfg_rss_each) {
+	if (cfg_rss_each) {
+		if (thread->pages.fault_flags & PS_PAGE_PRESENT)
+			fault_tell(task, thread, PS_PAGE_COPIED);
+	} else if (!order) {
 		fault_tell(task, thread, PS_PAGE_TOUCHED);
 		thread->pages.fault = 0;
-	} else if (thread->pages.fault_flags & PS_PAGE_PRESENT) {
-		fault_tell(task, thread, PS_PAGE_COPIED);
 	}
 	return 0;
 }
@@ -153,6 +155,9 @@ int BPF_PROG(ps_rss_stat, struct mm_struct *mm, int member)
 		return 0;
 	thread = paged_thread(task, false);
 	if (!thread || !in_fault(task, thread))
+		return 0;
+	/* A batch of single pages, none of which is this fault's. */
+	if (!cfg_rss_each && !thread->pages.order)
 		return 0;
 	fault_tell(task, thread, PS_PAGE_TOUCHED);
 	thread->pages.fault = 0;

@@ -402,7 +402,7 @@ static void world_fault_on(int worker, uint64_t page, unsigned order, unsigned l
 	/* A page table, too, on the way. */
 	(void)ps_page_alloc(NULL, 0, 0, 0);
 	(void)ps_page_alloc(NULL, order, GFP_MOVABLE, 0);
-	if (cfg_rss_each) {
+	if (cfg_rss_each || order) {
 		(void)ps_rss_stat(&workers[CLIENT].mm, MM_ANONPAGES);
 		(void)ps_rss_stat(task->mm, 0);
 		(void)ps_rss_stat(task->mm, MM_ANONPAGES);

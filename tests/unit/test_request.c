@@ -1756,6 +1756,31 @@ static void where_counts_are_batched_allocations_tell(void **state)
 		touched(0, PS_IN_WINDOW, request, PAGE + 4));
 }
 
+/* A huge page is cleared before it counts, and a batch before is of other pages. */
+static void where_counts_are_batched_a_huge_page_still_tells_its_own(void **state)
+{
+	struct task_struct *task = &workers[0].task;
+	uint64_t request = open_request();
+	struct ps_page huge = touched(0, PS_IN_WINDOW, request, PAGE & ~511ull);
+
+	huge.pages = 512;
+	cfg_rss_each = false;
+	shim_vma = NULL;
+	(void)ps_fault_user(PAGE << 12, NULL, FAULT_USER | FAULT_WRITE);
+	(void)ps_rss_stat(task->mm, MM_ANONPAGES);
+	(void)ps_page_alloc(NULL, 9, GFP_MOVABLE, 0);
+	assert_no_pages();
+	(void)ps_rss_stat(task->mm, MM_ANONPAGES);
+	(void)ps_rss_stat(task->mm, MM_ANONPAGES);
+	assert_pages(huge);
+	task->min_flt++;
+	/* It could not be charged: a single page has to do. */
+	(void)ps_fault_user((PAGE + 600) << 12, NULL, FAULT_USER | FAULT_WRITE);
+	(void)ps_page_alloc(NULL, 9, GFP_MOVABLE, 0);
+	(void)ps_page_alloc(NULL, 0, GFP_MOVABLE, 0);
+	assert_pages(huge, touched(0, PS_IN_WINDOW, request, PAGE + 600));
+}
+
 static void only_counted_processes_have_pages(void **state)
 {
 	uint64_t request;
@@ -2645,6 +2670,7 @@ int main(void)
 		TEST_PAGES(fault_that_makes_nothing_resident_is_not_told),
 		TEST_PAGES(one_fault_is_one_touch),
 		TEST_PAGES(where_counts_are_batched_allocations_tell),
+		TEST_PAGES(where_counts_are_batched_a_huge_page_still_tells_its_own),
 		TEST_PAGES(only_counted_processes_have_pages),
 		TEST_PAGES(sampling_leaves_out_pages_by_their_number),
 		TEST_PAGES(records_that_find_the_ring_full_are_lost),

@@ -117,9 +117,9 @@ void kernel_probe(struct kernel *ret_kernel)
 		ret_kernel->uring_submit = has_tracepoint(btf, "io_uring_submit_req");
 		ret_kernel->faults = has_tracepoint(btf, "page_fault_user") &&
 				     has_tracepoint(btf, "page_fault_kernel") &&
-				     has_tracepoint(btf, "mm_page_alloc");
-		ret_kernel->rss_each =
-			has_tracepoint(btf, "rss_stat") && !has_struct(btf, "mm_rss_stat");
+				     has_tracepoint(btf, "mm_page_alloc") &&
+				     has_tracepoint(btf, "rss_stat");
+		ret_kernel->rss_each = ret_kernel->faults && !has_struct(btf, "mm_rss_stat");
 		ret_kernel->hooks = receive_hooks(btf);
 		ret_kernel->uring = uring_arguments(btf);
 		if (!ret_kernel->uring_submit && !has_tracepoint(btf, "io_uring_submit_sqe"))

@@ -119,18 +119,21 @@ struct seen_process *live_process_see(struct live *live, const struct ps_proc_ke
 	return NULL;
 }
 
-void live_process_memory(struct live *live, struct seen_process *process, uint64_t freed_bytes)
+int live_process_memory(struct live *live, struct seen_process *process, uint64_t freed_bytes,
+	struct event *ret_event)
 {
 	struct event event = {.kind = EVENT_MEMORY, .proc = process->key};
 	bool lazyfree = process->lazyfree || freed_bytes;
+	int error = procfs_memory(&live->procfs, &process->key, lazyfree, &event.memory);
 
-	if (procfs_memory(&live->procfs, &process->key, lazyfree, &event.memory))
-		return;
+	if (error)
+		return error;
 	/* Nothing was freed lazily since a walk that found nothing. */
 	if (!lazyfree)
 		event.memory.lazyfree_bytes = 0;
 	process->lazyfree = event.memory.lazyfree_bytes != 0;
-	live_emit(live, &event);
+	*ret_event = event;
+	return 0;
 }
 
 void live_note(struct live *live, const char *text)

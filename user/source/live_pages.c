@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define BURST     10000 /* page records of a process from one look at the ring to the next */
 #define MAX_LEVEL 24
@@ -55,6 +56,16 @@ static bool record_is_late(const struct seen_process *process, const struct ps_p
 	       (process->measured_ns && record->page.at_ns > process->measured_ns);
 }
 
+/* What the reading may have seen, though its record waits; a single page stands for its sample. */
+static void record_doubt(struct seen_process *process, const struct ps_page *page)
+{
+	uint64_t bytes = page->pages * (uint64_t)sysconf(_SC_PAGESIZE);
+
+	if (page->at_ns <= process->measured_to_ns &&
+		(page->kind == PS_PAGE_TOUCHED || page->kind == PS_PAGE_DROPPED))
+		process->unsure_bytes += page->pages == 1 ? bytes << process->level : bytes;
+}
+
 /* False: there is no room, and the record cannot wait. */
 static bool record_hold(
 	struct live *live, struct seen_process *process, const struct ps_page_record *record)
@@ -72,6 +83,7 @@ static bool record_hold(
 		live->held_room = room;
 	}
 	process->holding = true;
+	record_doubt(process, &record->page);
 	live->held[live->held_count++] = *record;
 	return true;
 }
@@ -141,6 +153,32 @@ static void pass_bound(struct live *live, struct seen_process *process)
 }
 
 /*
+ * Memory, with the records made until it was read. What came or went meanwhile may be in it or not:
+ * an error of both intervals' changes. What cannot have been seen because there is less is none.
+ */
+static void memory_measure(struct live *live, struct seen_process *process, uint64_t freed_bytes)
+{
+	uint64_t unsure_bytes = process->unsure_bytes;
+	struct event event;
+	int error;
+
+	process->measured_ns = clock_ns(CLOCK_MONOTONIC);
+	error = live_process_memory(live, process, freed_bytes, &event);
+	process->measured_to_ns = clock_ns(CLOCK_MONOTONIC);
+	process->unsure_bytes = 0;
+	if (!live->error)
+		live->error = pages_drain(live);
+	if (error)
+		return;
+	unsure_bytes += process->unsure_bytes;
+	if (event.memory.rss_bytes != EVENT_UNKNOWN && unsure_bytes > 2 * event.memory.rss_bytes)
+		unsure_bytes = 2 * event.memory.rss_bytes;
+	if (event.memory.rss_error_bytes != EVENT_UNKNOWN)
+		event.memory.rss_error_bytes += unsure_bytes;
+	live_emit(live, &event);
+}
+
+/*
  * Look up what is there, then read what happened before and meanwhile, and only then tell what was
  * there: so that no page is there, or gone, for no reason.
  */
@@ -155,13 +193,9 @@ static void process_pass(struct live *live, struct seen_process *process, uint64
 		pages_release(live);
 	error = passes_look(
 		live->passes, &process->key, process->pass_from, began_ns + share_ns, &next);
-
-	process->measured_ns = clock_ns(CLOCK_MONOTONIC);
-	live_process_memory(live, process, freed_bytes);
+	memory_measure(live, process, freed_bytes);
 	live->passes_due.made++;
-	live->passes_due.spent_ns += clock_ns(CLOCK_MONOTONIC) - began_ns;
-	if (!live->error)
-		live->error = pages_drain(live);
+	live->passes_due.spent_ns += process->measured_to_ns - began_ns;
 	if (error) {
 		pass_failed(live, error);
 		process->pass_from = 0;
@@ -203,8 +237,7 @@ void pages_schedule(struct live *live)
 void pages_measure(struct live *live, struct seen_process *process, uint64_t freed_bytes)
 {
 	if (!live->passes || !pass_is_due(live, process)) {
-		process->measured_ns = clock_ns(CLOCK_MONOTONIC);
-		live_process_memory(live, process, freed_bytes);
+		memory_measure(live, process, freed_bytes);
 		return;
 	}
 	if (!process->tracked)

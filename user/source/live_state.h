@@ -32,11 +32,13 @@ struct seen_process {
 	uint64_t pass_from;   /* where the next look goes on */
 	uint64_t pages_found; /* by the looks of the pass under way */
 	uint64_t measured_ns; /* when its memory was read for the interval that ends; 0: not yet */
-	bool holding;         /* a record of it waits, and so all that follow */
-	bool settled;         /* its allocators were told for good */
-	bool looked_into;     /* asked for and not yet answered */
-	unsigned looks;       /* at its allocators */
-	uint64_t walk_after_ns; /* no x-ray before: walks take a part of the time and no more */
+	uint64_t measured_to_ns; /* when that reading was over */
+	uint64_t unsure_bytes;   /* that came or went while it was read: they are in it or not */
+	bool holding;            /* a record of it waits, and so all that follow */
+	bool settled;            /* its allocators were told for good */
+	bool looked_into;        /* asked for and not yet answered */
+	unsigned looks;          /* at its allocators */
+	uint64_t walk_after_ns;  /* no x-ray before: walks take a part of the time and no more */
 	UT_hash_handle hh;
 };
 
@@ -106,7 +108,8 @@ void live_note(struct live *live, const char *text);
 struct seen_process *live_process_see(struct live *live, const struct ps_proc_key *key);
 void live_process_identify(
 	struct live *live, struct seen_process *process, const struct ps_proc *counted);
-void live_process_memory(struct live *live, struct seen_process *process, uint64_t freed_bytes);
+int live_process_memory(struct live *live, struct seen_process *process, uint64_t freed_bytes,
+	struct event *ret_event);
 
 /* Of live_pages.c. A probes_page_fn. */
 int pages_record(void *context, const struct ps_page_record *record);

@@ -76,7 +76,7 @@ static void choose_programs(struct probes *probes, bool requests)
 	(void)bpf_program__set_autoload(skeleton->progs.ps_fault_user, pages);
 	(void)bpf_program__set_autoload(skeleton->progs.ps_fault_kernel, pages);
 	(void)bpf_program__set_autoload(skeleton->progs.ps_page_alloc, pages);
-	(void)bpf_program__set_autoload(skeleton->progs.ps_rss_stat, pages && kernel->rss_each);
+	(void)bpf_program__set_autoload(skeleton->progs.ps_rss_stat, pages);
 	(void)bpf_program__set_autoload(
 		skeleton->progs.ps_uring_fields, kernel->uring == URING_FIELDS);
 	(void)bpf_program__set_autoload(

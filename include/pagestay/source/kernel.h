@@ -30,8 +30,8 @@ struct kernel {
 	bool iterators;    /* task, task_file, tcp, bpf_sk_storage_map */
 	bool sendpage;     /* HOOKS_FEXIT: sendfile and splice go through pages */
 	bool uring_submit; /* io_uring_submit_req; else io_uring_submit_sqe */
-	bool faults;       /* page_fault_user, page_fault_kernel, mm_page_alloc: addresses */
-	bool rss_each;     /* rss_stat tells each change; before 6.2 the kernel counts in batches */
+	bool faults;       /* page_fault_user, page_fault_kernel, mm_page_alloc, rss_stat */
+	bool rss_each;     /* rss_stat tells each change; before 6.2 single pages in batches */
 	enum kernel_hooks hooks;
 	enum kernel_uring uring;
 	bool init_pid_namespace;
