@@ -277,9 +277,14 @@ static void work_breathe(struct worker *worker)
 
 static void work_grow(struct worker *worker)
 {
+	size_t taken = 0;
+
 	(void)pthread_barrier_wait(&done);
-	while (!ended && worker->count < worker->room) {
-		(void)take(worker, random_size(worker));
+	while (!ended && taken < bytes_each && worker->count < worker->room) {
+		const size_t size = random_size(worker);
+
+		taken += size;
+		(void)take(worker, size);
 		if (random_of(worker) % 4 == 0)
 			drop(worker, random_of(worker) % worker->count);
 	}

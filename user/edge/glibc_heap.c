@@ -183,18 +183,23 @@ static int lose_arena(struct walk *walk)
 	return -ETIME;
 }
 
-/* Without them, free chunks would count as live. */
-static int lose_lists(struct walk *walk, int why)
+/* The first damage is the one that is told. */
+static void damage_arena(struct walk *walk, const char *why)
 {
 	struct glibc_heap_damage *damage = &walk->damage;
 
-	if (!damage->address) {
-		damage->address = walk->arena;
-		(void)snprintf(damage->text, sizeof(damage->text), "%s",
-			why == -E2BIG
-				? "this arena has more chunks in fastbins than are followed"
-				: "this arena's fastbins change faster than they are followed");
-	}
+	if (damage->address)
+		return;
+	damage->address = walk->arena;
+	(void)snprintf(damage->text, sizeof(damage->text), "%s", why);
+}
+
+/* Without them, free chunks would count as live. */
+static int lose_lists(struct walk *walk, int why)
+{
+	damage_arena(walk, why == -E2BIG
+				   ? "this arena has more chunks in fastbins than are followed"
+				   : "this arena's fastbins change faster than they are followed");
 	(void)lose_arena(walk);
 	return 0;
 }
@@ -202,6 +207,7 @@ static int lose_lists(struct walk *walk, int why)
 /* What its heaps do not say makes an arena a lost segment. */
 static void lose_unknown_arena(struct walk *walk, struct heap *heap, uint64_t system_bytes)
 {
+	damage_arena(walk, "this arena's heaps cannot be found");
 	walk->segment_count = 0;
 	heap->segments++;
 	heap->lost_segments++;
