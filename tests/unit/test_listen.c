@@ -616,6 +616,39 @@ static void idle_connections_make_way(void **unused)
 		(void)close(fds[i]);
 }
 
+/* However late its request. The index makes nobody a reader: bots ask for it. */
+static void a_reader_of_reports_keeps_one_connection(void **unused)
+{
+	static const char request[] = GET("/metrics", "");
+	int fds[600], bot, first, second;
+
+	open_with((struct listen_options){.connections = 16, .connections_per_client = 4});
+	assert_code(request, 200);
+	assert_int_equal(exchange_from("127.0.0.9", GET("/", ""))->code, 200);
+	bot = connect_from("127.0.0.9");
+	put(bot, request, 1);
+	first = connect_from("127.0.0.1");
+	put(first, request, 1);
+	second = connect_from("127.0.0.1");
+	put(second, request, 1);
+	for (unsigned i = 0; i < 600; i++) {
+		char from[32];
+
+		(void)snprintf(from, sizeof(from), "127.0.%u.%u", 1 + i / 200, 1 + i % 200);
+		fds[i] = connect_from(from);
+		put(fds[i], "G", 1);
+	}
+	assert_true(has_ended(bot));
+	assert_true(has_ended(first));
+	put(second, request + 1, sizeof(request) - 2);
+	assert_int_equal(read_all(second)->code, 200);
+	for (unsigned i = 0; i < 600; i++)
+		(void)close(fds[i]);
+	(void)close(bot);
+	(void)close(first);
+	(void)close(second);
+}
+
 /* Also those of the same client, who then loses the oldest one. */
 static void idle_connections_of_a_client_make_way(void **unused)
 {
@@ -951,6 +984,7 @@ int main(int argc, char **argv)
 		TEST(a_request_has_so_long_to_come),
 		TEST(an_idle_connection_has_so_long_too),
 		TEST(idle_connections_make_way),
+		TEST(a_reader_of_reports_keeps_one_connection),
 		TEST(idle_connections_of_a_client_make_way),
 		TEST(slow_readers_hold_nobody_up),
 		TEST(clients_that_leave_early_do_no_harm),

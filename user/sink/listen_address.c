@@ -24,7 +24,9 @@
 /*
  * A connection is not accepted before its first bytes are there, or after so long: until then it
  * costs the kernel a little, and us nothing. A request that comes in one piece is read when its
- * connection is accepted, so no flood of idle connections can come between the two.
+ * connection is accepted, so a flood of idle connections comes between the two only where the
+ * kernel's queue of such connections is full: with SYN cookies it accepts without waiting. Then who
+ * has read a report before keeps a connection.
  */
 #define DEFER_S (LISTEN_REQUEST_MS / 1000)
 

@@ -4,8 +4,9 @@
  *
  * A bucket is a time up to which requests are paid for: it runs ahead of the clock by what was
  * asked for, and may be ahead by the burst. A client that is forgotten begins with a full bucket,
- * so the one that goes is who has been away longest, and has paid by then or nearly so. One with
- * connections is never forgotten: the pool is larger than the number of connections.
+ * so the one that goes is who has been away longest, and has paid by then or nearly so; readers of
+ * reports go last. One with connections is never forgotten: the pool is larger than the number of
+ * connections.
  */
 #include "listen_state.h"
 
@@ -56,25 +57,30 @@ void client_key(const union any_address *address, int fd, uint8_t ret_key[CLIENT
 	}
 }
 
-/* An unused place, or that of who has been away longest. */
+static bool goes_before(const struct client *a, const struct client *b)
+{
+	return a->is_reader != b->is_reader ? b->is_reader : a->used_ns < b->used_ns;
+}
+
+/* An unused place, or that of who goes first. */
 static struct client *make_room(struct clients *clients)
 {
-	struct client *oldest = NULL;
+	struct client *first = NULL;
 
 	for (unsigned i = 0; i < LISTEN_CLIENTS; i++) {
 		struct client *client = &clients->pool[i];
 
 		if (!client->is_used)
 			return client;
-		if (!client->connections && (!oldest || client->used_ns < oldest->used_ns))
-			oldest = client;
+		if (!client->connections && (!first || goes_before(client, first)))
+			first = client;
 	}
-	if (!oldest)
+	if (!first)
 		return NULL;
-	HASH_DEL(clients->table, oldest);
-	oldest->is_used = false;
+	HASH_DEL(clients->table, first);
+	first->is_used = false;
 	clients->count--;
-	return oldest;
+	return first;
 }
 
 struct client *clients_find(

@@ -47,8 +47,19 @@ static void end_connection(
 }
 
 /*
- * Waiting connections before writing ones, then who has been there longest; none whose request may
- * be there and was not looked at yet. NULL: nobody.
+ * How late a connection makes way: the only one of a client that has read a report before is kept
+ * from those who come and say nothing, and an answer under way from both.
+ */
+static unsigned standing(const struct connection *connection)
+{
+	if (connection->is_writing)
+		return 2;
+	return connection->client->is_reader && connection->client->connections == 1;
+}
+
+/*
+ * Of the least standing, who has been there longest; none whose request may be there and was not
+ * looked at yet. NULL: nobody.
  */
 static struct connection *least_of(
 	const struct listener *listener, const struct client *client, uint64_t now_ns)
@@ -65,8 +76,8 @@ static struct connection *least_of(
 		if (connection->is_writing &&
 			connection->deadline_ns > now_ns + listener->response_ns - WRITING_AT_LEAST)
 			continue;
-		if (!least || connection->is_writing < least->is_writing ||
-			(connection->is_writing == least->is_writing &&
+		if (!least || standing(connection) < standing(least) ||
+			(standing(connection) == standing(least) &&
 				connection->since_ns < least->since_ns))
 			least = connection;
 	}

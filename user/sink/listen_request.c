@@ -123,6 +123,8 @@ static enum MHD_Result answer_document(const struct request *request, enum docum
 	if (!snapshot)
 		return answer_fixed(request, FIXED_NO_REPORT);
 	request->connection->generation = snapshot->generation;
+	if (!request->connection->is_ending)
+		request->connection->client->is_reader = true;
 	result = queue(request->listener, request->connection, request->handle, 200,
 		snapshot_response(snapshot, document, takes_gzip));
 	listener_release(request->listener, snapshot);

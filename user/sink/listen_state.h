@@ -51,6 +51,7 @@ struct client {
 	UT_hash_handle hh;
 	uint8_t key[CLIENT_KEY_BYTES];
 	bool is_used;
+	bool is_reader; /* a report was sent to it */
 	unsigned connections;
 	uint64_t used_ns;
 	uint64_t requests_ns, refusals_ns; /* up to when they are paid for */
