@@ -944,6 +944,7 @@ static int serve(int argc, char **argv)
 	for (int i = 0; i < 90; i++)
 		metrics_step(&host.world);
 	host.world.report.wall_ns = (uint64_t)time(NULL) * SECOND_NS;
+	host.world.process.counters[PS_REQUESTS] = 100;
 	processes = many(services, &names);
 	printf("listening %u\n", sink_listen_port(host.sink));
 	(void)fflush(stdout);
