@@ -18,6 +18,7 @@
 #define FAST_TRIES     8u
 #define FAST_FRESH     1024u /* links of a list that are read each time, more each try */
 #define FAST_STRAY     64u
+#define FAST_TELLING   16u /* mangled links that cannot be chance */
 #define FAST_LITTLE    64u /* of an arena: less of it is no matter */
 /* From their first to the bins: top and last_remainder lie between. */
 #define FAST_HEADS_BEFORE (FASTBINS * 8u + 16)
@@ -175,8 +176,11 @@ int note_link(struct walk *walk, uint64_t chunk, uint64_t bytes, uint64_t link)
 {
 	const uint64_t next = walk->links_are_plain ? link : unmangled(chunk, link);
 
-	if (bytes > FAST_BYTES_MAX || (next && !is_in_arena(walk, next)) ||
-		walk->link_count >= FAST_MAX)
+	if (bytes > FAST_BYTES_MAX)
+		return 0;
+	walk->leads_plainly += is_in_arena(walk, link);
+	walk->leads_unmangled += is_in_arena(walk, unmangled(chunk, link));
+	if ((next && !is_in_arena(walk, next)) || walk->link_count >= FAST_MAX)
 		return 0;
 	if (walk->link_count == walk->link_room) {
 		const size_t room = walk->link_room ? 2 * walk->link_room : 65536;
@@ -192,11 +196,11 @@ int note_link(struct walk *walk, uint64_t chunk, uint64_t bytes, uint64_t link)
 	return 0;
 }
 
-static int collect_links(struct walk *walk)
+static int collect_once(struct walk *walk)
 {
 	int error = 0;
 
-	walk->link_count = 0;
+	walk->link_count = walk->leads_plainly = walk->leads_unmangled = 0;
 	walk->round = 0;
 	walk->lowest = UINT64_MAX;
 	walk->highest = 0;
@@ -215,11 +219,35 @@ static int collect_links(struct walk *walk)
 		error = walk_segment(walk, &segment);
 	}
 	walk->collects = false;
-	if (error && error != -ENODATA)
+	return error == -ENODATA ? 0 : error;
+}
+
+/*
+ * Lists that changed while they were followed may have told nothing, or wrongly, of their links: a
+ * chunk that came into use may lead anywhere. All words together tell. Those in use often lead into
+ * the arena as they are, but hardly ever unmangled.
+ */
+static void tell_links(struct walk *walk)
+{
+	if (walk->leads_unmangled >= FAST_TELLING &&
+		walk->leads_unmangled >= walk->leads_plainly / 8)
+		walk->links_are_mangled = true;
+	walk->links_are_plain = !walk->links_are_mangled;
+}
+
+static int collect_links(struct walk *walk)
+{
+	const bool were_plain = walk->links_are_plain;
+	int error = collect_once(walk);
+
+	if (error)
 		return error;
-	if (walk->link_count)
+	tell_links(walk);
+	if (walk->links_are_plain != were_plain)
+		error = collect_once(walk);
+	if (!error && walk->link_count)
 		qsort(walk->links, walk->link_count, sizeof(*walk->links), by_chunk);
-	return 0;
+	return error;
 }
 
 static struct fast_link *find_link(struct walk *walk, unsigned bin, uint64_t chunk)
@@ -296,6 +324,12 @@ static bool are_near(size_t a, size_t b)
 	return a + a / 8 + FAST_STRAY >= b && b + b / 8 + FAST_STRAY >= a;
 }
 
+/* Of what looks like a link: there is nothing that it could have missed. */
+static bool is_nearly_all(const struct walk *walk, size_t count)
+{
+	return count + walk->link_count / 64 >= walk->link_count;
+}
+
 /* A list that is changed while it is followed is followed again. What a last try found stays. */
 static int list_bin(struct walk *walk, unsigned bin, bool collected)
 {
@@ -310,7 +344,8 @@ static int list_bin(struct walk *walk, unsigned bin, bool collected)
 
 		if (error && error != -EAGAIN)
 			return error;
-		if (!error && (!count || (last == end && are_near(count, most))))
+		if (!error && (!count || (last == end && are_near(count, most)) ||
+				      (collected && is_nearly_all(walk, count))))
 			return 0;
 		if (tries == FAST_TRIES)
 			return -EAGAIN;

@@ -158,6 +158,7 @@ struct walk {
 	bool collects;                           /* links, in a pass of its own */
 	struct fast_link *links;
 	size_t link_count, link_room;
+	size_t leads_plainly, leads_unmangled; /* words of the pass that lead into the arena so */
 	uint16_t round;
 	uint64_t lowest, highest; /* of the arena's addresses */
 
