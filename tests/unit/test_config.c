@@ -117,6 +117,9 @@ static void what_is_wrong_is_named_with_its_line(void **state)
 	refuse("interval = 1\n", ":1: 'interval' stands before any [section]");
 	refuse("[watch]\nintervall = 1\n", ":2: there is no key 'intervall' in [watch]");
 	refuse("[watch]\n\n[wach]\n", ":3: there is no such section");
+	refuse("[watch]\n[files] json = yes\n", ":2: there is no such section, or more than it");
+	refuse("[watch]\ncgroup = system.slice\n", ":2: 'system.slice' is not a path that begins");
+	refuse("[watch]\ndetail = ledger\nroutes = yes\n", ": [watch] routes needs detail =");
 	refuse("[listen]\ninterval = 1\n", ":2: there is no key 'interval' in [listen]");
 	refuse("[watch]\ninterval = 1\ninterval = 2\n", ":3: 'interval' is given twice in [watch]");
 	refuse("[watch]\ninterval\n", ":2: neither a [section] nor");
@@ -184,6 +187,26 @@ static void files_that_cannot_be_read_are_told(void **state)
 	memset(&diag, 0, sizeof(diag));
 	assert_int_equal(config_load("/nowhere/pagestay.conf", &config, &diag), -ENOENT);
 	assert_non_null(strstr(diag.text, "/nowhere/pagestay.conf"));
+	/* It opens, and cannot be read. */
+	memset(&diag, 0, sizeof(diag));
+	assert_int_equal(config_load("/tmp", &config, &diag), -EIO);
+	assert_non_null(strstr(diag.text, "/tmp"));
+}
+
+static void what_takes_a_restart_is_named(void **state)
+{
+	const struct config_key *key;
+	struct config other;
+
+	accept("[watch]\ninterval = 1\nport = 1\ntop = 7\n[files]\njson = yes\n");
+	other = config;
+	assert_null(config_next_fixed(&config, &other, NULL));
+	accept("[watch]\ninterval = 2\nport = 1\nport = 2\ntop = 8\n");
+	key = config_next_fixed(&config, &other, NULL);
+	assert_string_equal(key->name, "top");
+	key = config_next_fixed(&config, &other, key);
+	assert_string_equal(key->name, "port");
+	assert_null(config_next_fixed(&config, &other, key));
 }
 
 static char *read_text(const char *path)
@@ -207,8 +230,38 @@ static void uncomment(char *text)
 	}
 }
 
+/* How a file writes a section's head and a key: what stands before and behind the name. */
+struct style {
+	const char *path;
+	const char *before_section, *behind_section, *before_key, *behind_key;
+};
+
+/* Each key between its section's head and the next: two sections may share a name. */
+static void assert_has_keys(const struct style *style, const char *text)
+{
+	for (size_t i = 0; i < config_key_count; i++) {
+		const char *const section = config_keys[i].section, *const name =
+									    config_keys[i].name;
+		char head[128], line[128];
+		const char *from, *end, *found;
+
+		(void)snprintf(head, sizeof(head), "%s%s%s", style->before_section, section,
+			style->behind_section);
+		(void)snprintf(
+			line, sizeof(line), "%s%s%s", style->before_key, name, style->behind_key);
+		from = strstr(text, head);
+		if (!from)
+			fail_msg("%s lacks [%s]", style->path, section);
+		end = strstr(from + 1, style->before_section);
+		found = strstr(from, line);
+		if (!found || (end && found > end))
+			fail_msg("%s lacks `%s` in [%s]", style->path, name, section);
+	}
+}
+
 static void the_example_has_every_key_with_its_default(void **state)
 {
+	static const struct style style = {EXAMPLE, "\n[", "]\n", "\n ", " ="};
 	struct config defaults;
 	char *text = read_text(EXAMPLE);
 
@@ -224,27 +277,16 @@ static void the_example_has_every_key_with_its_default(void **state)
 	config.listen.hosts = defaults.listen.hosts;
 	memset(config.watch.comm, 0, sizeof(config.watch.comm));
 	assert_memory_equal(&config, &defaults, sizeof(config));
-	for (size_t i = 0; i < config_key_count; i++) {
-		char key[128];
-
-		(void)snprintf(key, sizeof(key), "\n %s =", config_keys[i].name);
-		if (!strstr(text, key))
-			fail_msg("%s lacks `%s`", EXAMPLE, config_keys[i].name);
-	}
+	assert_has_keys(&style, text);
 	free(text);
 }
 
 static void the_manual_has_every_key(void **state)
 {
+	static const struct style style = {MANUAL, "\n.Ss [", "]\n", "\n.It Cm ", " "};
 	char *text = read_text(MANUAL);
 
-	for (size_t i = 0; i < config_key_count; i++) {
-		char key[128];
-
-		(void)snprintf(key, sizeof(key), "\n.It Cm %s ", config_keys[i].name);
-		if (!strstr(text, key))
-			fail_msg("%s lacks `%s`", MANUAL, config_keys[i].name);
-	}
+	assert_has_keys(&style, text);
 	free(text);
 }
 
@@ -257,6 +299,7 @@ int main(void)
 		cmocka_unit_test(long_lines_and_lists_are_refused),
 		cmocka_unit_test(a_section_differs_by_its_values),
 		cmocka_unit_test(files_that_cannot_be_read_are_told),
+		cmocka_unit_test(what_takes_a_restart_is_named),
 		cmocka_unit_test(the_example_has_every_key_with_its_default),
 		cmocka_unit_test(the_manual_has_every_key),
 	};

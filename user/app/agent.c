@@ -49,12 +49,25 @@ static void set_numbers(struct options *options, const struct config *config)
 		options->ports[i] = strtoul(config->watch.ports.texts[i], NULL, 10);
 }
 
-static void set_names(struct options *options, const struct config *config)
+/* Without the memory for it names are chosen as before, never all of them. */
+static void set_comm(struct options *options, const struct config *config)
 {
+	regex_t comm;
+
+	if (config->watch.comm[0] && regcomp(&comm, config->watch.comm, REG_EXTENDED | REG_NOSUB)) {
+		say(NULL, "out of memory: [watch] comm stays as it was");
+		return;
+	}
 	if (options->by_comm)
 		regfree(&options->comm);
-	options->by_comm = config->watch.comm[0] &&
-			   !regcomp(&options->comm, config->watch.comm, REG_EXTENDED | REG_NOSUB);
+	options->by_comm = config->watch.comm[0];
+	if (options->by_comm)
+		options->comm = comm;
+}
+
+static void set_names(struct options *options, const struct config *config)
+{
+	set_comm(options, config);
 	options->unit_count = config->watch.units.count;
 	for (unsigned i = 0; i < options->unit_count; i++)
 		options->units[i] = config->watch.units.texts[i];
@@ -130,6 +143,19 @@ static void idle(void *context)
 }
 
 /* What the probes were made with stays until a restart. */
+static void say_fixed(const struct config *old, const struct config *config)
+{
+	const struct config_key *key = NULL;
+
+	while ((key = config_next_fixed(old, config, key))) {
+		char text[128];
+
+		(void)snprintf(text, sizeof(text), "[%s] %s changes with a restart", key->section,
+			key->name);
+		say(NULL, text);
+	}
+}
+
 static void reload(void *context)
 {
 	struct agent *agent = context;
@@ -143,6 +169,7 @@ static void reload(void *context)
 		say(NULL, "the configuration stays as it was");
 	} else {
 		outputs_reload(agent->outputs, &agent->config, &config);
+		say_fixed(&agent->config, &config);
 		agent->config = config;
 		set_loop(&agent->options, &agent->config);
 		say(NULL, "the configuration was read again");

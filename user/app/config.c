@@ -35,6 +35,7 @@ enum kind {
 	KIND_METRICS_PATH,
 	KIND_CHOICE,
 	KIND_LIST,
+	KIND_PATHS,
 	KIND_NUMBERS,
 	KIND_PATTERN
 };
@@ -45,28 +46,36 @@ static const char *const labels[] = {"unit", "container", "comm", NULL};
 
 #define KEY(section, member, name, help, kind, least, most, choices)                               \
 	{                                                                                          \
-		section, name, help, kind, offsetof(struct config, member), least, most, choices   \
+		section, name, help, kind, offsetof(struct config, member), least, most, choices,  \
+			false                                                                      \
+	}
+/* Probes are made with it. */
+#define KEY_FIXED(section, member, name, help, kind, least, most, choices)                         \
+	{                                                                                          \
+		section, name, help, kind, offsetof(struct config, member), least, most, choices,  \
+			true                                                                       \
 	}
 
 const struct config_key config_keys[] = {
 	KEY("watch", watch.interval_s, "interval", "1s to 1h", KIND_SECONDS, 1, 3600, NULL),
-	KEY("watch", watch.detail, "detail", "ledger, requests or pages", KIND_CHOICE, 0, 0,
+	KEY_FIXED("watch", watch.detail, "detail", "ledger, requests or pages", KIND_CHOICE, 0, 0,
 		details),
-	KEY("watch", watch.routes, "routes", "yes or no", KIND_FLAG, 0, 0, NULL),
-	KEY("watch", watch.top, "top", "1 to 1000 routes", KIND_COUNT, 1, 1000, NULL),
+	KEY_FIXED("watch", watch.routes, "routes", "yes or no", KIND_FLAG, 0, 0, NULL),
+	KEY_FIXED("watch", watch.top, "top", "1 to 1000 routes", KIND_COUNT, 1, 1000, NULL),
 	KEY("watch", watch.xray_s, "xray", "0, or 10s to 1d", KIND_SECONDS_OR_0, 10, 86400, NULL),
 	KEY("watch", watch.units, "unit", "a unit's name", KIND_LIST, 0, 0, NULL),
-	KEY("watch", watch.cgroups, "cgroup", "a path that begins with /", KIND_LIST, 0, 0, NULL),
+	KEY("watch", watch.cgroups, "cgroup", "a path that begins with /", KIND_PATHS, 0, 0, NULL),
 	KEY("watch", watch.comm, "comm", "an extended regular expression", KIND_PATTERN, 0, 0,
 		NULL),
-	KEY("watch", watch.ports, "port", "1 to 65535", KIND_NUMBERS, 1, 65535, NULL),
-	KEY("watch", watch.pids, "pid", "1 to 4194304", KIND_NUMBERS, 1, 4194304, NULL),
-	KEY("watch", watch.max_processes, "max-processes", "1 to 1048576", KIND_COUNT, 1, 1048576,
+	KEY_FIXED("watch", watch.ports, "port", "1 to 65535", KIND_NUMBERS, 1, 65535, NULL),
+	KEY_FIXED("watch", watch.pids, "pid", "1 to 4194304", KIND_NUMBERS, 1, 4194304, NULL),
+	KEY_FIXED("watch", watch.max_processes, "max-processes", "1 to 1048576", KIND_COUNT, 1,
+		1048576, NULL),
+	KEY_FIXED("watch", watch.max_routes, "max-routes", "1 to 1048576", KIND_COUNT, 1, 1048576,
 		NULL),
-	KEY("watch", watch.max_routes, "max-routes", "1 to 1048576", KIND_COUNT, 1, 1048576, NULL),
-	KEY("watch", watch.max_pages, "max-pages", "64 to 1073741824", KIND_COUNT, 64, 1 << 30,
-		NULL),
-	KEY("watch", watch.sample_level, "sample-level", "0 to 16", KIND_COUNT, 0, 16, NULL),
+	KEY_FIXED("watch", watch.max_pages, "max-pages", "64 to 1073741824", KIND_COUNT, 64,
+		1 << 30, NULL),
+	KEY_FIXED("watch", watch.sample_level, "sample-level", "0 to 16", KIND_COUNT, 0, 16, NULL),
 
 	KEY("inner-warden", warden.format, "format", "off, auto, jsonl or sqlite", KIND_CHOICE, 0,
 		0, formats),
@@ -272,6 +281,8 @@ static bool set_value(const struct config_key *key, const char *word, void *memb
 		return set_pattern(word, member);
 	case KIND_LIST:
 		return add_text(word, member);
+	case KIND_PATHS:
+		return *word == '/' && add_text(word, member);
 	case KIND_NUMBERS:
 		return parse_number(key, word, &number) && add_text(word, member);
 	case KIND_COUNT:
@@ -360,7 +371,7 @@ static int take_line(void *context, const char *section, const char *name, const
 		return wrong(reading, "there is no section [%.64s]", section);
 	if (!key)
 		return wrong(reading, "there is no key '%.64s' in [%.64s]", name, section);
-	is_list = key->kind == KIND_LIST || key->kind == KIND_NUMBERS;
+	is_list = key->kind == KIND_LIST || key->kind == KIND_PATHS || key->kind == KIND_NUMBERS;
 	if (reading->seen[key - config_keys] && !is_list)
 		return wrong(reading, "'%.64s' is given twice in [%.64s]", name, section);
 	if (is_list && list_of(reading, key)->count == CONFIG_LIST)
@@ -372,7 +383,7 @@ static int take_line(void *context, const char *section, const char *name, const
 	return wrong(reading, "'%.64s' is not %s", value, key->help);
 }
 
-/* A section without keys comes to no handler. */
+/* A section without keys comes to no handler, nor does what stands behind its name. */
 static bool names_section(const char *text)
 {
 	char name[LINE_BYTES];
@@ -383,7 +394,7 @@ static bool names_section(const char *text)
 	if (*text != '[' || !end)
 		return true;
 	(void)snprintf(name, sizeof(name), "%.*s", (int)(end - text - 1), text + 1);
-	return has_section(name);
+	return has_section(name) && !end[1 + strspn(end + 1, " \t\r\n")];
 }
 
 /* An ini_reader, which is asked for the rest of a line that did not fit its bytes. */
@@ -399,7 +410,7 @@ static char *read_line(char *text, int bytes, void *context)
 	if (reading->length >= LINE_BYTES)
 		(void)wrong(reading, "the line is too long");
 	else if (begins && !names_section(text))
-		(void)wrong(reading, "there is no such section");
+		(void)wrong(reading, "there is no such section, or more than it on the line");
 	if (strchr(text, '\n'))
 		reading->length = 0;
 	return reading->failed ? NULL : text;
@@ -417,6 +428,9 @@ static int parse(struct reading *reading)
 	line = ini_parse_stream(read_line, reading, take_line, reading);
 	if (reading->failed)
 		return -EINVAL;
+	if (ferror(reading->file))
+		return diag_set(
+			reading->diag, -EIO, "%s: cannot be read to its end", reading->path);
 	if (line < 0)
 		return diag_set(reading->diag, -ENOMEM, "out of memory");
 	return line ? diag_set(reading->diag, -EINVAL,
@@ -429,6 +443,9 @@ static int check(const struct config *config, const char *path, struct diag *dia
 {
 	bool is_loopback = true;
 
+	if (config->watch.routes && config->watch.detail == CONFIG_DETAIL_LEDGER)
+		return diag_set(
+			diag, -EINVAL, "%s: [watch] routes needs detail = requests or pages", path);
 	if (config->listen.address[0] &&
 		listen_check_address(config->listen.address, &is_loopback, diag))
 		return -EINVAL;
@@ -488,20 +505,35 @@ static bool values_differ(const struct config_key *key, const void *a, const voi
 	case KIND_PATTERN:
 		return strcmp(a, b) != 0;
 	case KIND_LIST:
+	case KIND_PATHS:
 	case KIND_NUMBERS:
 		return lists_differ(a, b);
 	}
 	return true;
 }
 
+static bool key_differs(
+	const struct config_key *key, const struct config *a, const struct config *b)
+{
+	return values_differ(key, (const char *)a + key->offset, (const char *)b + key->offset);
+}
+
+const struct config_key *config_next_fixed(
+	const struct config *a, const struct config *b, const struct config_key *after)
+{
+	const struct config_key *key = after ? after + 1 : config_keys;
+
+	for (; key < config_keys + config_key_count; key++)
+		if (key->is_fixed && key_differs(key, a, b))
+			return key;
+	return NULL;
+}
+
 bool config_differs(const struct config *a, const struct config *b, const char *section)
 {
 	for (size_t i = 0; i < config_key_count; i++) {
-		const struct config_key *key = &config_keys[i];
-
-		if (strcmp(key->section, section) == 0 &&
-			values_differ(
-				key, (const char *)a + key->offset, (const char *)b + key->offset))
+		if (strcmp(config_keys[i].section, section) == 0 &&
+			key_differs(&config_keys[i], a, b))
 			return true;
 	}
 	return false;

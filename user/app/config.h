@@ -77,6 +77,7 @@ struct config_key {
 	size_t offset;
 	double least, most;
 	const char *const *choices; /* ends with NULL */
+	bool is_fixed;              /* takes effect at the start only */
 };
 
 extern const struct config_key config_keys[];
@@ -92,5 +93,9 @@ int config_load(const char *path, struct config *ret_config, struct diag *diag);
 
 /* Whether a key of the section has another value. */
 bool config_differs(const struct config *a, const struct config *b, const char *section);
+
+/* The next key after `after` (NULL: the first) that is fixed and has another value; NULL: none. */
+const struct config_key *config_next_fixed(
+	const struct config *a, const struct config *b, const struct config_key *after);
 
 #endif
