@@ -123,6 +123,15 @@ static int pump_close(struct pump *pump, int error)
 	return error ? error : recorder_error;
 }
 
+/* A signal that is not taken yet. */
+static bool is_ending(void)
+{
+	sigset_t pending;
+
+	return sigpending(&pending) == 0 &&
+	       (sigismember(&pending, SIGINT) > 0 || sigismember(&pending, SIGTERM) > 0);
+}
+
 static struct live_options live_options(const struct options *options)
 {
 	return (struct live_options){
@@ -142,6 +151,7 @@ static struct live_options live_options(const struct options *options)
 		.max_pages = options->max_pages,
 		.level = options->sample_level,
 		.interval_ns = options->interval_s * NS_PER_S,
+		.is_ending = is_ending,
 		.verbose = options->verbose,
 		.max_processes = options->max_processes,
 		.max_routes = options->max_routes,

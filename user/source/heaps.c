@@ -3,7 +3,7 @@
  * The thread that looks into processes. A request moves from `asked` to `under_way` to `done`, and
  * is the caller's once taken; the lock holds those three and nothing else, so the event loop never
  * waits for a walk unless it asks to. The x-ray itself is the thread's alone. Called by the live
- * source; bounded by the processes that it watches.
+ * source; what is asked is bounded, and what is done by that.
  */
 #include "pagestay/base/clock.h"
 #include "pagestay/base/thread.h"
@@ -14,10 +14,14 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define HANGS_NS  (10 * NS_PER_S)
+#define ENDING_NS (500 * NS_PER_MS)
+
 struct request {
 	struct heaps_result result; /* first: it is what the caller takes and frees */
 	bool walk;
 	uint64_t walk_ns;
+	uint64_t began_ns;
 	struct request *next;
 };
 
@@ -32,6 +36,7 @@ struct heaps {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct queue asked, done;
+	unsigned asked_count;
 	struct request *under_way;
 	bool ending;
 };
@@ -72,7 +77,7 @@ static void look_into(struct heaps *heaps, struct request *request)
 	struct diag diag = {};
 
 	result->error = xray_process(heaps->xray, &result->key, request->walk,
-		clock_ns(CLOCK_MONOTONIC) + request->walk_ns, &result->xray, &diag);
+		request->began_ns + request->walk_ns, &result->xray, &diag);
 }
 
 static void *heaps_thread(void *context)
@@ -86,6 +91,8 @@ static void *heaps_thread(void *context)
 			(void)pthread_cond_wait(&heaps->changed, &heaps->lock);
 			continue;
 		}
+		heaps->asked_count--;
+		heaps->under_way->began_ns = clock_ns(CLOCK_MONOTONIC);
 		(void)pthread_mutex_unlock(&heaps->lock);
 		look_into(heaps, heaps->under_way);
 		(void)pthread_mutex_lock(&heaps->lock);
@@ -120,22 +127,23 @@ int heaps_new(const struct procfs *procfs, struct heaps **ret_heaps)
 	return 0;
 }
 
-static void end_thread(struct heaps *heaps)
+/* False if it does not end. */
+static bool end_thread(struct heaps *heaps)
 {
+	const struct timespec until = clock_timespec(clock_ns(CLOCK_MONOTONIC) + ENDING_NS);
+
 	(void)pthread_mutex_lock(&heaps->lock);
 	heaps->ending = true;
 	xray_cancel(heaps->xray);
 	(void)pthread_cond_broadcast(&heaps->changed);
 	(void)pthread_mutex_unlock(&heaps->lock);
-	(void)pthread_join(heaps->thread, NULL);
+	return pthread_clockjoin_np(heaps->thread, NULL, CLOCK_MONOTONIC, &until) == 0;
 }
 
 void heaps_free(struct heaps *heaps)
 {
-	if (!heaps)
+	if (!heaps || (heaps->running && !end_thread(heaps)))
 		return;
-	if (heaps->running)
-		end_thread(heaps);
 	queue_free(&heaps->asked);
 	queue_free(&heaps->done);
 	xray_free(heaps->xray);
@@ -164,10 +172,17 @@ int heaps_ask(struct heaps *heaps, const struct ps_proc_key *key, bool walk, uin
 	request->walk = walk;
 	request->walk_ns = walk_ns;
 	(void)pthread_mutex_lock(&heaps->lock);
-	queue_put(&heaps->asked, request);
-	(void)pthread_cond_broadcast(&heaps->changed);
+	if (heaps->asked_count < HEAPS_ASKED_MAX) {
+		heaps->asked_count++;
+		queue_put(&heaps->asked, request);
+		(void)pthread_cond_broadcast(&heaps->changed);
+	} else {
+		error = -EAGAIN;
+	}
 	(void)pthread_mutex_unlock(&heaps->lock);
-	return 0;
+	if (error)
+		free(request);
+	return error;
 }
 
 struct heaps_result *heaps_take(struct heaps *heaps)
@@ -192,4 +207,16 @@ bool heaps_wait(struct heaps *heaps, uint64_t deadline_ns)
 	busy = heaps->done.first || heaps->under_way || heaps->asked.first;
 	(void)pthread_mutex_unlock(&heaps->lock);
 	return busy;
+}
+
+bool heaps_hang(struct heaps *heaps, uint64_t now_ns)
+{
+	const struct request *request;
+	bool hang;
+
+	(void)pthread_mutex_lock(&heaps->lock);
+	request = heaps->under_way;
+	hang = request && now_ns > request->began_ns + request->walk_ns + HANGS_NS;
+	(void)pthread_mutex_unlock(&heaps->lock);
+	return hang;
 }

@@ -34,12 +34,29 @@ static void ask(struct live *live, bool walk)
 	walk_ns = walk_ns < WALK_MIN_NS ? WALK_MIN_NS : walk_ns;
 	walk_ns = walk_ns > WALK_MAX_NS ? WALK_MAX_NS : walk_ns;
 	HASH_ITER (hh, live->processes, process, next) {
-		if (live->error || !is_due(process, walk, now_ns))
+		int error = 0;
+
+		if (!is_due(process, walk, now_ns))
 			continue;
-		process->looked_into = true;
-		live->error = heaps_ask(live->heaps, &process->key,
+		error = heaps_ask(live->heaps, &process->key,
 			walk && now_ns >= process->walk_after_ns, walk_ns);
+		process->looked_into = !error;
+		/* The others are asked about in the next interval. */
+		if (error == -EAGAIN)
+			return;
+		if (error) {
+			live->error = error;
+			return;
+		}
 	}
+}
+
+/* A file system that hangs holds up whoever reads a file that a process maps. Once. */
+static void note_hanging(struct live *live)
+{
+	live->hanging = true;
+	live_note(live, "a look into a process does not return: allocators and heaps of the others "
+			"wait for it");
 }
 
 /* Once: which process it was matters less than that heaps may be unknown. */
@@ -111,7 +128,10 @@ void heaps_measure(struct live *live, bool walk)
 		take(live);
 		if (!live->error)
 			live->error = pages_drain(live);
-	} while (!live->error && now_ns < deadline_ns &&
+	} while (!live->error && now_ns < deadline_ns && !live_is_ending(live) &&
+		 !heaps_hang(live->heaps, now_ns) &&
 		 heaps_wait(live->heaps, now_ns + WAIT_STEP_NS));
 	take(live);
+	if (!live->hanging && heaps_hang(live->heaps, now_ns))
+		note_hanging(live);
 }

@@ -65,6 +65,7 @@ struct live {
 	void *context;
 	int error;
 	bool opaque;                 /* told that some process's heap cannot be x-rayed */
+	bool hanging;                /* told that a look into one does not return */
 	bool unreadable;             /* told that some process's pages cannot be looked up */
 	struct ps_page_record *held; /* what happened after memory was read, in order */
 	size_t held_count, held_room;
@@ -77,14 +78,21 @@ struct live {
 	} passes_due;
 };
 
+static inline bool live_is_ending(const struct live *live)
+{
+	return live->options.is_ending && live->options.is_ending();
+}
+
 /*
- * What passes may take of an interval, and what is waited for x-rays: a quarter. The loop hears
- * signals and its watchdog in between, so of a long interval a second each.
+ * What passes may take of an interval, and what is waited for x-rays: a quarter. The loop hears its
+ * watchdog in between, so of a long interval a second each; nothing, when somebody asks to end.
  */
 static inline uint64_t live_part_ns(const struct live *live)
 {
 	uint64_t part_ns = live->options.interval_ns / 4;
 
+	if (live_is_ending(live))
+		return 0;
 	return part_ns < NS_PER_S ? part_ns : NS_PER_S;
 }
 

@@ -18,6 +18,7 @@
 #include "pagestay.skel.h"
 
 #define MAX_PAGE_RECORDS 500000 /* read in one go: several rings full */
+#define MAX_RECORDS      16384  /* likewise; /proc is read for each */
 
 /* Where a map is read to. */
 struct batch {
@@ -36,7 +37,7 @@ struct probes {
 	probes_record_fn record;
 	probes_page_fn page;
 	void *context;
-	unsigned page_room; /* records that may still be read in this go */
+	unsigned record_room, page_room; /* records that may still be read in this go */
 	uint64_t page_seed;
 };
 
@@ -281,11 +282,15 @@ static int ring_record(void *context, void *data, size_t bytes)
 {
 	struct probes *probes = context;
 	struct ps_record record;
+	int error;
 
 	if (bytes < sizeof(record))
 		return 0;
 	memcpy(&record, data, sizeof(record));
-	return probes->record(probes->context, &record);
+	error = probes->record(probes->context, &record);
+	if (error)
+		return error;
+	return --probes->record_room ? 0 : -EAGAIN;
 }
 
 static int page_record(void *context, void *data, size_t bytes)
@@ -382,9 +387,11 @@ const struct kernel *probes_kernel(const struct probes *probes)
 
 int probes_records(struct probes *probes)
 {
-	int result = ring_buffer__consume(probes->lifecycle);
+	int result;
 
-	return result < 0 ? result : probes_pages(probes);
+	probes->record_room = MAX_RECORDS;
+	result = ring_buffer__consume(probes->lifecycle);
+	return result < 0 && result != -EAGAIN ? result : probes_pages(probes);
 }
 
 int probes_pages(struct probes *probes)

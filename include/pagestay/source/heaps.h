@@ -8,6 +8,8 @@
 
 #include "pagestay/edge/xray.h"
 
+#define HEAPS_ASKED_MAX 4096
+
 struct heaps;
 
 /* What came of one request. */
@@ -20,12 +22,15 @@ struct heaps_result {
 /* `procfs` is borrowed and must outlive the result. */
 int heaps_new(const struct procfs *procfs, struct heaps **ret_heaps);
 
-/* Breaks off the look into a process that is under way. Takes NULL. */
+/*
+ * Breaks off the look into a process that is under way. One that does not return in half a second
+ * is left to itself, with everything: the caller is about to end. Takes NULL.
+ */
 void heaps_free(struct heaps *heaps);
 
 /*
  * Asks for a process's allocators, and for its heap if `walk`, which may take walk_ns at most. 0 or
- * -errno: no memory, or no thread.
+ * -errno: no memory, or no thread; -EAGAIN: HEAPS_ASKED_MAX wait already.
  */
 int heaps_ask(struct heaps *heaps, const struct ps_proc_key *key, bool walk, uint64_t walk_ns);
 
@@ -34,5 +39,8 @@ struct heaps_result *heaps_take(struct heaps *heaps);
 
 /* Waits until a result is there or CLOCK_MONOTONIC reaches deadline_ns. False: nothing to come. */
 bool heaps_wait(struct heaps *heaps, uint64_t deadline_ns);
+
+/* The look under way took ten seconds longer than its walk may: a file system hangs. */
+bool heaps_hang(struct heaps *heaps, uint64_t now_ns);
 
 #endif

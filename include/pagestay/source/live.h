@@ -32,6 +32,8 @@ struct live_options {
 	unsigned max_pages;   /* tracked of one process: beyond, the sampling level rises */
 	unsigned level;       /* of sampling, to begin with */
 	uint64_t interval_ns; /* passes over page tables take a part of it and no more */
+	/* Somebody asks to end: what is waited for can wait. NULL: nobody ever does. */
+	bool (*is_ending)(void);
 };
 
 /*
