@@ -196,9 +196,8 @@ install: all
 	install -D -m 755 $(B)/pagestay $(DESTDIR)$(PREFIX)/sbin/pagestay
 	install -D -m 644 man/pagestay.8 $(DESTDIR)$(PREFIX)/share/man/man8/pagestay.8
 	install -D -m 644 man/pagestay.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/pagestay.conf.5
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's|/usr/local/sbin|$(PREFIX)/sbin|' packaging/pagestay.service \
-		> $(DESTDIR)$(PREFIX)/lib/systemd/system/pagestay.service
+	sed 's|/usr/local/sbin|$(PREFIX)/sbin|' packaging/pagestay.service > $(B)/pagestay.service
+	install -D -m 644 $(B)/pagestay.service $(DESTDIR)$(PREFIX)/lib/systemd/system/pagestay.service
 	install -D -m 644 packaging/pagestay.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/pagestay.conf
 	install -D -m 644 packaging/pagestay.conf $(DESTDIR)$(PREFIX)/share/pagestay/pagestay.conf
 	install -D -m 644 packaging/prometheus/pagestay.rules.yml \

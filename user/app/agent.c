@@ -109,7 +109,10 @@ static int opened(void *context, struct diag *diag)
 	struct agent *agent = context;
 	int error = privileges_drop(diag);
 
-	return error ? error : outputs_open(agent->outputs, &agent->config, diag);
+	if (error)
+		return error;
+	error = outputs_open(agent->outputs, &agent->config, diag);
+	return error == -EPERM ? -EACCES : error; /* an output's matter, not the kernel's */
 }
 
 static int take_event(void *context, const struct event *event)

@@ -47,8 +47,10 @@ enum exit_code run_failed(const struct diag *diag, int error)
 {
 	say(diag->text[0] ? diag->text : strerror(-error));
 	if (error == -EPERM || error == -ENOSYS)
-		say("`pagestay doctor` tells what is missing; `pagestay replay " BUNDLED_RECORDING
-		    "` shows reports without privileges");
+		say(access(BUNDLED_RECORDING, R_OK) == 0
+				? "`pagestay doctor` tells what is missing; `pagestay "
+				  "replay " BUNDLED_RECORDING "` shows reports without privileges"
+				: "`pagestay doctor` tells what is missing");
 	return error == -EPERM ? EXIT_PRIVILEGE : error == -ENOSYS ? EXIT_KERNEL : EXIT_RUNTIME;
 }
 
