@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -281,6 +282,41 @@ static void the_example_has_every_key_with_its_default(void **state)
 	free(text);
 }
 
+/* A range that a wrong value is answered with stands in its key's entry, too. */
+static void the_manual_has_every_range(void **state)
+{
+	char *text = read_text(MANUAL);
+	regex_t range;
+	unsigned count = 0;
+
+	assert_int_equal(regcomp(&range, "[0-9]+[A-Za-z]* to [0-9]+[A-Za-z]*", REG_EXTENDED), 0);
+	for (size_t i = 0; i < config_key_count; i++) {
+		const struct config_key *key = &config_keys[i];
+		char head[128], words[128];
+		const char *entry, *end, *found;
+		regmatch_t match;
+
+		if (regexec(&range, key->help, 1, &match, 0))
+			continue;
+		(void)snprintf(head, sizeof(head), ".Ss [%s]\n", key->section);
+		entry = strstr(text, head);
+		assert_non_null(entry);
+		(void)snprintf(head, sizeof(head), ".It Cm %s ", key->name);
+		entry = strstr(entry, head);
+		assert_non_null(entry);
+		end = strstr(entry + 1, "\n.It ");
+		(void)snprintf(words, sizeof(words), "%.*s", (int)(match.rm_eo - match.rm_so),
+			key->help + match.rm_so);
+		found = strstr(entry, words);
+		if (!found || (end && found > end))
+			fail_msg("%s: the entry of `%s` lacks `%s`", MANUAL, key->name, words);
+		count++;
+	}
+	assert_in_range(count, 15, config_key_count);
+	regfree(&range);
+	free(text);
+}
+
 static void the_manual_has_every_key(void **state)
 {
 	static const struct style style = {MANUAL, "\n.Ss [", "]\n", "\n.It Cm ", " "};
@@ -302,6 +338,7 @@ int main(void)
 		cmocka_unit_test(what_takes_a_restart_is_named),
 		cmocka_unit_test(the_example_has_every_key_with_its_default),
 		cmocka_unit_test(the_manual_has_every_key),
+		cmocka_unit_test(the_manual_has_every_range),
 	};
 
 	return cmocka_run_group_tests_name("config", tests, NULL, NULL);
