@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Owns the loop around write(2) for files that take all of it or fail. Not for files that others
- * append to, where a short write must be told.
+ * Owns the loop around write(2) for files that take all of it or fail (not for files that others
+ * append to, where a short write must be told), and the rule of what a directory's sync may say.
  */
 #include "pagestay/base/file.h"
 
@@ -23,4 +23,10 @@ int file_write_all(int fd, const void *bytes, size_t length)
 		}
 	}
 	return 0;
+}
+
+/* Not every file system has directories to sync. */
+int file_sync_directory(int fd)
+{
+	return fsync(fd) && errno != EINVAL ? -errno : 0;
 }

@@ -17,6 +17,7 @@
 #include <zlib.h>
 
 #include "pagestay/base/cleanup.h"
+#include "pagestay/base/file.h"
 
 #define LINE_BYTES (CURSOR_NAME_BYTES + 128)
 #define FILE_MODE  0640
@@ -129,7 +130,7 @@ static int write_new(const char *path, const char *line, size_t length)
 	return fsync(fd) ? -errno : 0;
 }
 
-/* The name is on the disk when its directory is; not every file system has these to sync. */
+/* The name is on the disk when its directory is. */
 static int sync_directory(const char *path)
 {
 	_cleanup_(cleanup_close) int fd = -1;
@@ -145,7 +146,7 @@ static int sync_directory(const char *path)
 	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	return fsync(fd) && errno != EINVAL ? -errno : 0;
+	return file_sync_directory(fd);
 }
 
 int cursor_save(const char *path, const struct cursor *cursor)

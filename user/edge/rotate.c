@@ -356,13 +356,13 @@ static int restore(struct rotate *rotate)
 
 static int sync_descriptors(struct rotate *rotate)
 {
-	if (fsync(rotate->fd))
-		return -errno;
-	/* Not every file system has directories to sync. */
-	if (rotate->is_entry_unsynced && fsync(rotate->directory_fd) && errno != EINVAL)
-		return -errno;
-	rotate->is_entry_unsynced = false;
-	return 0;
+	int error = fsync(rotate->fd) ? -errno : 0;
+
+	if (!error && rotate->is_entry_unsynced)
+		error = file_sync_directory(rotate->directory_fd);
+	if (!error)
+		rotate->is_entry_unsynced = false;
+	return error;
 }
 
 /*

@@ -163,9 +163,15 @@ static int pack(struct rotate_gzip *gzip, size_t length)
 
 static int gzip_finish(struct rotate *rotate, struct rotate_gzip *gzip)
 {
-	if (fsync(gzip->out) ||
-		renameat(rotate->directory_fd, gzip->part, rotate->directory_fd, gzip->to) ||
-		fsync(rotate->directory_fd) || unlinkat(rotate->directory_fd, gzip->from, 0))
+	const int directory_fd = rotate->directory_fd;
+	int error;
+
+	if (fsync(gzip->out) || renameat(directory_fd, gzip->part, directory_fd, gzip->to))
+		return -errno;
+	error = file_sync_directory(directory_fd);
+	if (error)
+		return error;
+	if (unlinkat(directory_fd, gzip->from, 0))
 		return -errno;
 	rotate->counters.files_compressed++;
 	rotate->looked_ns = 0; /* there are fewer bytes now */

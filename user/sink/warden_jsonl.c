@@ -21,6 +21,7 @@
 
 #include "pagestay/base/clock.h"
 #include "pagestay/base/cleanup.h"
+#include "pagestay/base/file.h"
 
 #define FILE_MODE   0660
 #define CHUNK_BYTES 65536
@@ -108,8 +109,8 @@ static int make_file(int directory, const char *name)
 	error = hand_over(fd, directory);
 	if (error)
 		(void)unlinkat(directory, name, 0);
-	else if (fsync(directory))
-		error = -errno;
+	else
+		error = file_sync_directory(directory);
 	if (!error)
 		return fd;
 	(void)close(fd);

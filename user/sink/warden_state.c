@@ -352,10 +352,9 @@ static int put_file(int directory, const char *bytes, size_t length)
 	error = file_write_all(fd, bytes, length);
 	if (error)
 		return error;
-	if (fsync(fd) || renameat(directory, STATE_TEMPORARY, directory, STATE_FILE) ||
-		fsync(directory))
+	if (fsync(fd) || renameat(directory, STATE_TEMPORARY, directory, STATE_FILE))
 		return -errno;
-	return 0;
+	return file_sync_directory(directory);
 }
 
 int warden_state_save(int directory, const char *writer, uint64_t sequence,
