@@ -216,6 +216,21 @@ static void dates_are_local(void **unused)
 	world_deinit(&world);
 }
 
+/* By the host, while we run: nobody calls tzset for us. */
+static void a_change_of_the_zone_is_seen(void **unused)
+{
+	struct world world;
+
+	world_init(&world, ROTATE_LINES);
+	open_writer(&world);
+	put(&world, "a\n");
+	assert_int_equal(setenv("TZ", "Pacific/Kiritimati", 1), 0);
+	put(&world, "b\n");
+	assert_content(&world, TODAY, "a\n");
+	assert_content(&world, "pagestay-2026-01-03.jsonl", "b\n");
+	world_deinit(&world);
+}
+
 /* Hour by hour over a day and its neighbours: which files there are, and how many lines in each. */
 static void count_hours(const char *name, uint64_t from_s, const char *file, int expected)
 {
@@ -454,6 +469,7 @@ static void only_names_of_ours_expire(void **unused)
 		"pagestay-2020-01-01.jsonl.1.gz.gz", "pagestay-2020-02-30.jsonl",
 		"pagestay-2020-1-01.jsonl", "pagestay- 2020-01-01.jsonl",
 		"pagestay-2020-01-01.json", "pagestay-2020-01-01.jsonl ", "pagestay-2020-01-01",
+		"pagestay-2020-01-01.psr.gz", "pagestay-2020-01-01.psr.gz.tmp",
 		"pagestay-2020-01-01.psr.gz.tmp~", "pagestay-+020-01-01.jsonl",
 		"xpagestay-2020-01-01.jsonl", "pagestay-2020-01-01.jsonl.9999999",
 		"events-2020-01-01.jsonl"};
@@ -504,6 +520,21 @@ static void age_counts_in_days(void **unused)
 	assert_false(is_there(&world, "pagestay-2025-12-30.jsonl.gz"));
 	assert_true(is_there(&world, "pagestay-2025-12-31.jsonl.gz"));
 	assert_true(is_there(&world, "pagestay-2026-07-01.jsonl.gz"));
+	world_deinit(&world);
+}
+
+/* No report comes in between, and none is made in an instant. */
+static void an_interval_of_an_hour_is_no_jump(void **unused)
+{
+	struct world world;
+
+	world_init(&world, ROTATE_LINES);
+	world.options.keep_days = 2;
+	make(&world, "pagestay-2025-12-30.jsonl.gz", "a", 1);
+	open_writer(&world);
+	for (int i = 0; i < 3; i++, world.wall_ns += HOUR + S)
+		put(&world, "d\n");
+	assert_false(is_there(&world, "pagestay-2025-12-30.jsonl.gz"));
 	world_deinit(&world);
 }
 
@@ -631,6 +662,21 @@ static void a_torn_end_is_cut_off(void **unused)
 	check_cut(chunks, sizeof(chunks), "a\nz\n", 1);
 	memset(chunks + 2, 0, sizeof(chunks) - 2);
 	check_cut(chunks, sizeof(chunks), "a\nz\n", 1);
+}
+
+/* A zero far before a whole end: a page of a long append that did not reach the disk. */
+static void zeros_are_found_in_a_whole_append(void **unused)
+{
+	const size_t length = ROTATE_APPEND_BYTES;
+	char *bytes = malloc(length);
+
+	assert_non_null(bytes);
+	memset(bytes, 'x', length);
+	memcpy(bytes, "a\n", 2);
+	bytes[2] = '\0';
+	bytes[length - 1] = '\n';
+	check_cut(bytes, length, "a\nz\n", 1);
+	free(bytes);
 }
 
 static void limit_files(rlim_t bytes)
@@ -921,6 +967,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(midnight_begins_a_file),
 		cmocka_unit_test(dates_are_local),
+		cmocka_unit_test(a_change_of_the_zone_is_seen),
 		cmocka_unit_test(a_day_of_23_or_25_hours_is_one_file),
 		cmocka_unit_test(a_full_file_is_followed_by_the_next_number),
 		cmocka_unit_test(a_restart_goes_on_in_the_days_last_file),
@@ -932,11 +979,13 @@ int main(void)
 		cmocka_unit_test(a_directory_need_not_be_one_to_sync),
 		cmocka_unit_test(only_names_of_ours_expire),
 		cmocka_unit_test(age_counts_in_days),
+		cmocka_unit_test(an_interval_of_an_hour_is_no_jump),
 		cmocka_unit_test(a_clock_that_jumps_ahead_expires_nothing_at_once),
 		cmocka_unit_test(a_small_step_back_does_not_return_to_yesterday),
 		cmocka_unit_test(the_oldest_go_when_there_are_too_many_bytes),
 		cmocka_unit_test(a_day_that_is_too_much_alone_pauses),
 		cmocka_unit_test(a_torn_end_is_cut_off),
+		cmocka_unit_test(zeros_are_found_in_a_whole_append),
 		cmocka_unit_test(a_short_write_is_taken_back),
 		cmocka_unit_test(what_cannot_be_synced_is_taken_back),
 		cmocka_unit_test(an_interval_is_synced_once),

@@ -20,8 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOOK_NS     (60 * NS_PER_S) /* how often the directory is looked through */
-#define TAIL_BYTES  (1u << 20)      /* what power loss leaves as zeros is looked for in so much */
+#define LOOK_NS     (60 * NS_PER_S)          /* how often the directory is looked through */
+#define JUMP_NS     (2 * ROTATE_NS_PER_HOUR) /* more is no interval, and no small step back */
 #define CHUNK_BYTES 65536
 #define SAID_BYTES  (PATH_MAX + 256)
 #define LOCK_MODE   0600
@@ -52,14 +52,14 @@ static uint64_t wall_now_ns(const struct rotate *rotate)
 				       : clock_ns(CLOCK_REALTIME);
 }
 
-/* A step back of less than an hour is waited out: it does not return to a day that has ended. */
+/* A small step back is waited out: it does not return to a day that has ended. */
 static void look_at_clock(struct rotate *rotate)
 {
 	uint64_t now_ns = wall_now_ns(rotate), before_ns = rotate->wall_ns;
 	bool has_stepped = now_ns < before_ns;
 	uint64_t step_ns = has_stepped ? before_ns - now_ns : now_ns - before_ns;
 
-	if (step_ns > ROTATE_NS_PER_HOUR) {
+	if (step_ns > JUMP_NS) {
 		rotate->steady_ns = now_ns;
 		rotate->looked_ns = 0;
 	} else if (has_stepped) {
@@ -214,10 +214,13 @@ static int find_line(int fd, uint64_t end, uint64_t *ret_bytes)
 	return 0;
 }
 
-/* Where the first zero of the file's end is; its length if there is none. No line has one. */
+/*
+ * Where the first zero of the file's end is; its length if there is none. No line has one; power
+ * loss leaves them in what was not synced, which is one append or a queue that holds less.
+ */
 static int find_zero(int fd, uint64_t end, uint64_t *ret_at)
 {
-	uint64_t from = end > TAIL_BYTES ? end - TAIL_BYTES : 0;
+	uint64_t from = end > ROTATE_APPEND_BYTES ? end - ROTATE_APPEND_BYTES : 0;
 	char bytes[CHUNK_BYTES];
 
 	*ret_at = end;

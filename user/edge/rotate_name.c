@@ -46,6 +46,7 @@ int rotate_day(uint64_t wall_ns, int64_t *ret_day)
 	time_t seconds = (time_t)(wall_ns / NS_PER_S);
 	struct tm local;
 
+	tzset(); /* the host's zone may have changed */
 	if (!localtime_r(&seconds, &local) || local.tm_year < 0 || local.tm_year + 1900 > YEAR_MAX)
 		return -EOVERFLOW;
 	*ret_day =
@@ -117,7 +118,7 @@ static bool get_rest(const char *rest, struct rotate_name *name)
 	}
 	for (name->form = 0; name->form < ROTATE_FORMS; name->form++)
 		if (strcmp(rest, forms[name->form]) == 0)
-			return true;
+			return name->form == ROTATE_PLAIN || name->kind == ROTATE_LINES;
 	return false;
 }
 

@@ -14,8 +14,9 @@
 #include <stddef.h>
 
 #include "pagestay/base/diag.h"
+#include "pagestay/edge/rotate.h"
 
-#define FOLLOW_LINE_BYTES (64u << 20) /* a longer line is an error */
+#define FOLLOW_LINE_BYTES ROTATE_APPEND_BYTES /* a longer line is an error */
 
 struct follow_options {
 	const char *directory;

@@ -24,7 +24,8 @@
 
 #include "pagestay/base/diag.h"
 
-#define ROTATE_NAME_BYTES 48
+#define ROTATE_NAME_BYTES   48
+#define ROTATE_APPEND_BYTES (64u << 20) /* the longest append; a follower reads lines so long */
 
 enum rotate_kind {
 	ROTATE_LINES,      /* goes on in the day's last file; cuts off a torn last line */
