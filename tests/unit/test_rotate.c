@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@
 
 #include "directory.h"
 #include "pagestay/edge/rotate.h"
+#include "seeded.h"
 
 #define S    1000000000ull
 #define HOUR (3600 * S)
@@ -35,6 +37,29 @@
 static int sync_error;
 static int directory_error; /* of directories alone */
 static unsigned syncs;
+static const char *refused;  /* a file that another owns */
+static uint64_t free_blocks; /* 0: as it is */
+
+int openat(int fd, const char *name, int flags, ...)
+{
+	va_list arguments;
+	mode_t mode;
+
+	va_start(arguments, flags);
+	mode = va_arg(arguments, mode_t);
+	va_end(arguments);
+	if (refused && strcmp(name, refused) == 0) {
+		errno = EACCES;
+		return -1;
+	}
+	return (int)syscall(SYS_openat, fd, name, flags, mode);
+}
+
+int fstatvfs(int fd, struct statvfs *disk)
+{
+	*disk = (struct statvfs){.f_frsize = 1, .f_bavail = free_blocks ? free_blocks : UINT32_MAX};
+	return 0;
+}
 
 int fsync(int fd);
 int fsync(int fd)
@@ -98,6 +123,8 @@ static void world_init(struct world *world, enum rotate_kind kind)
 	};
 	zone("UTC");
 	sync_error = directory_error = 0;
+	refused = NULL;
+	free_blocks = 0;
 }
 
 static void world_deinit(struct world *world)
@@ -123,12 +150,29 @@ static void put(struct world *world, const char *text)
 	rotate_sync(world->rotate);
 }
 
+static int record(struct world *world, const char *bytes, bool begins)
+{
+	int error = rotate_append(world->rotate, bytes, strlen(bytes), begins);
+
+	rotate_sync(world->rotate);
+	return error;
+}
+
 static void work(struct world *world)
 {
 	unsigned steps = 0;
 
 	while (rotate_work(world->rotate))
 		assert_true(++steps < 10000);
+}
+
+static void limit_files(rlim_t bytes)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = bytes;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
 static const char *path_of(const struct world *world, const char *name)
@@ -441,6 +485,67 @@ static void a_disk_that_is_full_leaves_the_plain_file(void **unused)
 	world_deinit(&world);
 }
 
+/* Lines that do not compress. */
+static void make_noise(const struct world *world, const char *name, size_t length)
+{
+	struct seeded seeded = {.state = 1};
+	char *bytes = malloc(length);
+
+	assert_non_null(bytes);
+	for (size_t i = 0; i < length; i++)
+		bytes[i] = (char)('0' + seeded_below(&seeded, 64));
+	bytes[length - 1] = '\n';
+	make(world, name, bytes, length);
+	free(bytes);
+}
+
+static void a_disk_that_fills_during_a_compression_stops_no_other(void **unused)
+{
+	struct world world;
+
+	world_init(&world, ROTATE_LINES);
+	make_noise(&world, "pagestay-2026-01-01.jsonl", 1 << 20);
+	make(&world, "pagestay-2026-01-01.jsonl.1", "a\n", 2);
+	open_writer(&world);
+	put(&world, "b\n");
+	limit_files(300000);
+	for (int i = 0; i < 3; i++) {
+		work(&world);
+		world.wall_ns += 61 * S;
+		rotate_sync(world.rotate);
+	}
+	limit_files(RLIM_INFINITY);
+	assert_true(is_there(&world, "pagestay-2026-01-01.jsonl"));
+	assert_false(is_there(&world, "pagestay-2026-01-01.jsonl.gz.tmp"));
+	assert_content(&world, "pagestay-2026-01-01.jsonl.1.gz", "a\n");
+	assert_int_equal(world.said, 1);
+	assert_non_null(
+		strstr(world.last, "/pagestay-2026-01-01.jsonl: cannot compress: File too large"));
+	work(&world);
+	assert_true(is_there(&world, "pagestay-2026-01-01.jsonl.gz"));
+	assert_false(is_there(&world, "pagestay-2026-01-01.jsonl"));
+	world_deinit(&world);
+}
+
+static void a_disk_without_room_is_left_as_it_is(void **unused)
+{
+	struct world world;
+
+	world_init(&world, ROTATE_LINES);
+	make_noise(&world, "pagestay-2026-01-01.jsonl", 400000);
+	make_noise(&world, "pagestay-2026-01-01.jsonl.1", 200000);
+	open_writer(&world);
+	put(&world, "b\n");
+	free_blocks = 99999;
+	while (rotate_work(world.rotate))
+		assert_false(is_there(&world, "pagestay-2026-01-01.jsonl.gz.tmp"));
+	assert_true(is_there(&world, "pagestay-2026-01-01.jsonl"));
+	assert_true(is_there(&world, "pagestay-2026-01-01.jsonl.1.gz"));
+	assert_int_equal(world.said, 1);
+	assert_non_null(strstr(world.last, "cannot compress: No space left on device"));
+	world_deinit(&world);
+}
+
 /* Some network file systems have none to sync. */
 static void a_directory_need_not_be_one_to_sync(void **unused)
 {
@@ -558,7 +663,7 @@ static void a_clock_that_jumps_ahead_expires_nothing_at_once(void **unused)
 	world_deinit(&world);
 }
 
-static void a_small_step_back_does_not_return_to_yesterday(void **unused)
+static void a_step_back_does_not_return_to_a_day_that_has_ended(void **unused)
 {
 	struct world world;
 
@@ -569,12 +674,41 @@ static void a_small_step_back_does_not_return_to_yesterday(void **unused)
 	world.wall_ns -= 2 * S;
 	put(&world, "b\n");
 	assert_content(&world, "pagestay-2026-01-03.jsonl", "a\nb\n");
-	world.wall_ns -= 2 * HOUR;
+	world.wall_ns -= 3 * HOUR;
 	put(&world, "c\n");
-	assert_content(&world, TODAY, "c\n");
-	world.wall_ns += 2 * HOUR + 2 * S;
+	world.wall_ns -= DAY;
 	put(&world, "d\n");
-	assert_content(&world, "pagestay-2026-01-03.jsonl", "a\nb\nd\n");
+	rotate_free(world.rotate);
+	open_writer(&world);
+	put(&world, "e\n");
+	assert_content(&world, "pagestay-2026-01-03.jsonl", "a\nb\nc\nd\ne\n");
+	assert_int_equal(count_files(&world), 1);
+	/* A clock that was wrong for longer does not name files for ever. */
+	world.wall_ns -= DAY;
+	put(&world, "f\n");
+	assert_content(&world, "pagestay-2025-12-31.jsonl", "f\n");
+	world.wall_ns += 2 * DAY;
+	put(&world, "g\n");
+	assert_content(&world, "pagestay-2026-01-03.jsonl", "a\nb\nc\nd\ne\ng\n");
+	world_deinit(&world);
+}
+
+static void a_day_that_goes_on_after_a_step_back_does_not_expire(void **unused)
+{
+	struct world world;
+
+	world_init(&world, ROTATE_LINES);
+	world.options.keep_bytes = 10;
+	make(&world, TODAY ".gz", "aaaa", 4);
+	make(&world, "pagestay-2026-01-03.jsonl.gz", "aaaa", 4);
+	make(&world, "pagestay-2026-01-05.jsonl.gz", "aaaa", 4);
+	open_writer(&world);
+	rotate_sync(world.rotate);
+	assert_false(is_there(&world, "pagestay-2026-01-05.jsonl.gz"));
+	put(&world, "b\n");
+	assert_content(&world, "pagestay-2026-01-03.jsonl.1", "b\n");
+	assert_int_equal(append(&world, "c\n"), -EDQUOT);
+	assert_int_equal(count_files(&world), 3);
 	world_deinit(&world);
 }
 
@@ -604,20 +738,81 @@ static void the_oldest_go_when_there_are_too_many_bytes(void **unused)
 	world_deinit(&world);
 }
 
+static void a_file_is_a_quarter_of_what_is_kept_at_most(void **unused)
+{
+	struct world world;
+
+	world_init(&world, ROTATE_LINES);
+	world.options.keep_bytes = 16;
+	world.options.rotate_bytes = 100;
+	open_writer(&world);
+	for (int i = 0; i < 3; i++)
+		put(&world, "a\n");
+	assert_content(&world, TODAY, "a\na\n");
+	assert_content(&world, TODAY ".1", "a\n");
+	world_deinit(&world);
+	world_init(&world, ROTATE_RECORDINGS);
+	world.options.keep_bytes = 16;
+	open_writer(&world);
+	assert_int_equal(record(&world, "aaa", true), 0);
+	assert_false(rotate_is_due(world.rotate));
+	assert_int_equal(record(&world, "a", false), 0);
+	assert_true(rotate_is_due(world.rotate));
+	world_deinit(&world);
+}
+
+/* As text that can be compressed: what is kept of a day is many times what may be kept of it. */
+static void a_full_day_goes_on_when_its_files_are_compressed(void **unused)
+{
+	struct world world;
+	char line[1001];
+	unsigned written = 0;
+
+	memset(line, 'a', sizeof(line));
+	(void)strcpy(line + 998, "a\n");
+	world_init(&world, ROTATE_LINES);
+	world.options.keep_bytes = 10000;
+	open_writer(&world);
+	for (int i = 0; i < 100; i++) {
+		written += append(&world, line) == 0;
+		rotate_sync(world.rotate);
+		assert_in_range(counters(&world)->bytes_kept, 1, 10000);
+		work(&world);
+	}
+	assert_in_range(written, 90, 100);
+	/* The same where nothing is compressed in between, also over a restart. */
+	for (int i = 0; i < 20; i++) {
+		(void)append(&world, line);
+		rotate_sync(world.rotate);
+	}
+	assert_int_equal(append(&world, line), -EDQUOT);
+	rotate_free(world.rotate);
+	open_writer(&world);
+	assert_int_equal(append(&world, line), 0);
+	rotate_sync(world.rotate);
+	work(&world);
+	assert_int_equal(append(&world, line), 0);
+	world_deinit(&world);
+}
+
 /* Today's are never removed, and yet there is a bound. */
 static void a_day_that_is_too_much_alone_pauses(void **unused)
 {
 	struct world world;
 
 	world_init(&world, ROTATE_LINES);
-	world.options.keep_bytes = 4;
+	world.options.keep_bytes = 40;
 	world.options.rotate_bytes = 2;
+	make(&world, TODAY ".gz", "compressed, and all that is kept....", 36);
 	open_writer(&world);
+	rotate_sync(world.rotate);
 	for (int i = 0; i < 2; i++)
 		put(&world, "a\n");
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(append(&world, "b\n"), -EDQUOT);
 		rotate_sync(world.rotate);
+		/* Such short ones only grow by it. */
+		work(&world);
 	}
 	assert_int_equal(world.said, 1);
 	assert_non_null(strstr(world.last, "today's files alone are as much as may be kept"));
@@ -679,15 +874,6 @@ static void zeros_are_found_in_a_whole_append(void **unused)
 	free(bytes);
 }
 
-static void limit_files(rlim_t bytes)
-{
-	struct rlimit limit;
-
-	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
-	limit.rlim_cur = bytes;
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-}
-
 static void a_short_write_is_taken_back(void **unused)
 {
 	struct world world;
@@ -703,7 +889,7 @@ static void a_short_write_is_taken_back(void **unused)
 		rotate_sync(world.rotate);
 	}
 	assert_int_equal(world.said, 1);
-	assert_non_null(strstr(world.last, "cannot write: File too large"));
+	assert_non_null(strstr(world.last, "/" TODAY ": cannot write: File too large"));
 	assert_true(counters(&world)->paused);
 	limit_files(RLIM_INFINITY);
 	put(&world, "two\n");
@@ -807,6 +993,28 @@ static void a_file_may_be_removed(void **unused)
 	world_deinit(&world);
 }
 
+static void a_file_of_another_owner_is_left_alone(void **unused)
+{
+	struct world world;
+
+	world_init(&world, ROTATE_LINES);
+	make(&world, TODAY, "another's\n", 10);
+	refused = TODAY;
+	open_writer(&world);
+	put(&world, "one\n");
+	work(&world);
+	put(&world, "two\n");
+	assert_content(&world, TODAY ".1", "one\ntwo\n");
+	assert_int_equal(world.said, 1);
+	assert_non_null(strstr(world.last, TODAY ": cannot compress: Permission denied"));
+	rotate_free(world.rotate);
+	open_writer(&world);
+	put(&world, "three\n");
+	assert_content(&world, TODAY ".1", "one\ntwo\nthree\n");
+	assert_content(&world, TODAY, "another's\n");
+	world_deinit(&world);
+}
+
 static void a_name_that_is_no_file_is_left_alone(void **unused)
 {
 	struct world world;
@@ -872,14 +1080,6 @@ static void a_directory_must_have_an_absolute_path(void **unused)
 /*
  * Recordings.
  */
-
-static int record(struct world *world, const char *bytes, bool begins)
-{
-	int error = rotate_append(world->rotate, bytes, strlen(bytes), begins);
-
-	rotate_sync(world->rotate);
-	return error;
-}
 
 static void recordings_begin_when_told(void **unused)
 {
@@ -976,13 +1176,18 @@ int main(void)
 		cmocka_unit_test(a_compression_that_broke_off_starts_again),
 		cmocka_unit_test(compression_takes_many_small_steps),
 		cmocka_unit_test(a_disk_that_is_full_leaves_the_plain_file),
+		cmocka_unit_test(a_disk_that_fills_during_a_compression_stops_no_other),
+		cmocka_unit_test(a_disk_without_room_is_left_as_it_is),
 		cmocka_unit_test(a_directory_need_not_be_one_to_sync),
 		cmocka_unit_test(only_names_of_ours_expire),
 		cmocka_unit_test(age_counts_in_days),
 		cmocka_unit_test(an_interval_of_an_hour_is_no_jump),
 		cmocka_unit_test(a_clock_that_jumps_ahead_expires_nothing_at_once),
-		cmocka_unit_test(a_small_step_back_does_not_return_to_yesterday),
+		cmocka_unit_test(a_step_back_does_not_return_to_a_day_that_has_ended),
+		cmocka_unit_test(a_day_that_goes_on_after_a_step_back_does_not_expire),
 		cmocka_unit_test(the_oldest_go_when_there_are_too_many_bytes),
+		cmocka_unit_test(a_file_is_a_quarter_of_what_is_kept_at_most),
+		cmocka_unit_test(a_full_day_goes_on_when_its_files_are_compressed),
 		cmocka_unit_test(a_day_that_is_too_much_alone_pauses),
 		cmocka_unit_test(a_torn_end_is_cut_off),
 		cmocka_unit_test(zeros_are_found_in_a_whole_append),
@@ -991,6 +1196,7 @@ int main(void)
 		cmocka_unit_test(an_interval_is_synced_once),
 		cmocka_unit_test(a_directory_may_go_and_come_back),
 		cmocka_unit_test(a_file_may_be_removed),
+		cmocka_unit_test(a_file_of_another_owner_is_left_alone),
 		cmocka_unit_test(a_name_that_is_no_file_is_left_alone),
 		cmocka_unit_test(a_start_without_a_directory_is_a_pause),
 		cmocka_unit_test(there_is_one_writer_of_each_kind),

@@ -28,8 +28,7 @@
 
 static const char *const lock_names[ROTATE_KINDS] = {"pagestay-jsonl.lock", "pagestay-psr.lock"};
 
-__attribute__((format(printf, 2, 3))) static void say(
-	const struct rotate *rotate, const char *format, ...)
+void rotate_say(const struct rotate *rotate, const char *format, ...)
 {
 	char text[SAID_BYTES];
 	va_list arguments;
@@ -83,10 +82,15 @@ static const char *words(const struct rotate *rotate, int error)
 
 static void pause_for(struct rotate *rotate, int error)
 {
+	char name[ROTATE_NAME_BYTES] = "";
+
 	if (!rotate->counters.paused) {
+		if (rotate->is_about_file)
+			rotate_name_put(&rotate->name, name);
 		rotate->dropped_before = rotate->counters.dropped;
-		say(rotate, "%s: cannot write: %s; what comes is dropped until it works again",
-			rotate->directory, words(rotate, error));
+		rotate_say(rotate,
+			"%s%s%s: cannot write: %s; what comes is dropped until it works again",
+			rotate->directory, name[0] ? "/" : "", name, words(rotate, error));
 	}
 	rotate->counters.paused = true;
 }
@@ -96,7 +100,7 @@ static void go_on(struct rotate *rotate)
 	if (!rotate->counters.paused)
 		return;
 	rotate->counters.paused = false;
-	say(rotate, "%s: written again; dropped meanwhile: %llu", rotate->directory,
+	rotate_say(rotate, "%s: written again; dropped meanwhile: %llu", rotate->directory,
 		(unsigned long long)(rotate->counters.dropped - rotate->dropped_before));
 }
 
@@ -259,21 +263,41 @@ int rotate_cut(struct rotate *rotate, int fd, const char *name, uint64_t *ret_by
 	if (line < bytes) {
 		if (ftruncate(fd, (off_t)line) || fsync(fd))
 			return -errno;
-		say(rotate, "%s/%s: a torn end of %llu bytes was cut off", rotate->directory, name,
-			(unsigned long long)(bytes - line));
+		rotate_say(rotate, "%s/%s: a torn end of %llu bytes was cut off", rotate->directory,
+			name, (unsigned long long)(bytes - line));
 	}
 	*ret_bytes = line;
 	return 0;
 }
 
-static bool would_pass(const struct rotate *rotate, uint64_t bytes, size_t length)
+/* A file's bytes. Of what is kept it is a part, so that ended ones can make room. 0: no limit. */
+static uint64_t file_most(const struct rotate *rotate)
 {
 	const uint64_t most = rotate->options.rotate_bytes;
+	const uint64_t quarter = rotate->options.keep_bytes / 4;
+
+	return quarter && (!most || quarter < most) ? quarter : most;
+}
+
+static bool would_pass(const struct rotate *rotate, uint64_t bytes, size_t length)
+{
+	const uint64_t most = file_most(rotate);
 
 	return most && bytes && bytes + length > most;
 }
 
-/* Sets the day's name to write to: the last file's if it goes on, else the next. */
+static int next_number(struct rotate *rotate)
+{
+	if (rotate->name.number == ROTATE_NUMBER_MAX)
+		return -EOVERFLOW;
+	rotate->name.number++;
+	return 0;
+}
+
+/*
+ * Sets the name to write to: the last file's of the newest day that is not over if it goes on, else
+ * the next.
+ */
 static int choose_name(struct rotate *rotate, int64_t today, size_t length, bool *ret_exists)
 {
 	struct rotate_name name = {.day = today, .kind = rotate->options.kind};
@@ -286,36 +310,51 @@ static int choose_name(struct rotate *rotate, int64_t today, size_t length, bool
 	for (size_t i = 0; i < list.count; i++) {
 		const struct rotate_file *file = &list.files[i];
 
-		if (file->name.day != today || file->name.kind != name.kind)
+		if (!rotate_is_current(file->name.day, today) || file->name.kind != name.kind)
 			continue;
 		is_taken = true;
+		name.day = file->name.day;
 		name.number = file->name.number;
 		goes_on = name.kind == ROTATE_LINES && file->name.form == ROTATE_PLAIN &&
 			  file->is_regular && !would_pass(rotate, file->bytes, length);
 	}
 	free(list.files);
-	if (is_taken && !goes_on && name.number++ == ROTATE_NUMBER_MAX)
-		return -EOVERFLOW;
 	rotate->name = name;
 	*ret_exists = goes_on;
-	return 0;
+	return is_taken && !goes_on ? next_number(rotate) : 0;
+}
+
+static int open_name(struct rotate *rotate, bool exists)
+{
+	char name[ROTATE_NAME_BYTES];
+
+	rotate_name_put(&rotate->name, name);
+	rotate->fd = openat(rotate->directory_fd, name,
+		O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC |
+			(exists ? 0 : O_CREAT | O_EXCL),
+		ROTATE_MODE);
+	return rotate->fd < 0 ? -errno : 0;
 }
 
 static int open_file(struct rotate *rotate, int64_t today, size_t length)
 {
-	int flags = O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, error;
 	char name[ROTATE_NAME_BYTES];
 	bool exists = false;
+	int error = choose_name(rotate, today, length, &exists);
 
-	error = choose_name(rotate, today, length, &exists);
+	if (error)
+		return error;
+	error = open_name(rotate, exists);
+	/* Another owner's, of a run as another user. */
+	if (exists && (error == -EACCES || error == -EPERM)) {
+		exists = false;
+		error = next_number(rotate);
+		if (!error)
+			error = open_name(rotate, exists);
+	}
 	if (error)
 		return error;
 	rotate_name_put(&rotate->name, name);
-	if (!exists)
-		flags |= O_CREAT | O_EXCL;
-	rotate->fd = openat(rotate->directory_fd, name, flags, ROTATE_MODE);
-	if (rotate->fd < 0)
-		return -errno;
 	rotate->good_bytes = rotate->synced_bytes = 0;
 	if (exists)
 		error = rotate_cut(rotate, rotate->fd, name, &rotate->good_bytes);
@@ -380,6 +419,7 @@ static int sync_file(struct rotate *rotate)
 		return 0;
 	error = sync_descriptors(rotate);
 	if (error) {
+		rotate->is_about_file = true;
 		pause_for(rotate, error);
 		take_back(rotate);
 		rotate->good_bytes = rotate->synced_bytes;
@@ -418,24 +458,34 @@ static bool is_day_over(const struct rotate *rotate)
 {
 	int64_t today;
 
-	return rotate_day(rotate->wall_ns, &today) == 0 && today != rotate->name.day;
+	return rotate_day(rotate->wall_ns, &today) == 0 &&
+	       !rotate_is_current(rotate->name.day, today);
 }
 
 /*
  * Appending.
  */
 
-/* With this append what is kept must be no more than may be. */
+/*
+ * With this append what is kept must be no more than may be. Where it would be, the open file ends:
+ * compressed, it leaves room.
+ */
 static int make_room(struct rotate *rotate, size_t length)
 {
 	const uint64_t most = rotate->options.keep_bytes;
+	int error = 0;
 
 	if (!most || rotate->counters.bytes_kept + length <= most) {
 		rotate->is_full = false;
 		return 0;
 	}
 	rotate_keep(rotate, length);
-	return rotate->is_full ? -EDQUOT : 0;
+	if (!rotate->is_full)
+		return 0;
+	rotate->may_compress = true;
+	if (rotate->options.kind == ROTATE_LINES && rotate->good_bytes)
+		error = end_file(rotate);
+	return error ? error : -EDQUOT;
 }
 
 /* An open file in its place, restored, with room for an append. */
@@ -443,8 +493,10 @@ static int ready(struct rotate *rotate, size_t length, bool begins)
 {
 	char name[ROTATE_NAME_BYTES];
 	int64_t today = 0;
-	int error = open_directory(rotate);
+	int error;
 
+	rotate->is_about_file = false;
+	error = open_directory(rotate);
 	if (!error)
 		error = rotate_day(rotate->wall_ns, &today);
 	if (error)
@@ -461,6 +513,7 @@ static int ready(struct rotate *rotate, size_t length, bool begins)
 		error = make_room(rotate, length);
 	if (error)
 		return error;
+	rotate->is_about_file = true;
 	if (rotate->fd >= 0)
 		return restore(rotate);
 	return rotate->options.kind == ROTATE_RECORDINGS && !begins
@@ -519,7 +572,7 @@ int rotate_append(struct rotate *rotate, const char *bytes, size_t length, bool 
 
 bool rotate_is_due(struct rotate *rotate)
 {
-	const uint64_t most = rotate->options.rotate_bytes;
+	const uint64_t most = file_most(rotate);
 
 	look_at_clock(rotate);
 	return rotate->fd < 0 || (most && rotate->good_bytes >= most) || is_day_over(rotate);
@@ -581,6 +634,7 @@ int rotate_new(const struct rotate_options *options, struct rotate **ret_rotate,
 	(void)snprintf(rotate->directory, sizeof(rotate->directory), "%s", options->directory);
 	rotate->directory_fd = rotate->lock_fd = rotate->fd = -1;
 	rotate->may_compress = true;
+	rotate->told = rotate->failed = ROTATE_NO_NAME;
 	look_at_clock(rotate);
 	error = open_directory(rotate);
 	if (error == -EBUSY) {

@@ -12,14 +12,18 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #define STEP_BYTES 262144
+#define ROOM_SHARE 4         /* of a file: what compressed reports take is less */
 #define GZIP_BITS  (15 + 16) /* zlib's way to ask for gzip's format */
 
 struct rotate_gzip {
+	struct rotate_name name;
 	char from[ROTATE_NAME_BYTES], part[ROTATE_NAME_BYTES], to[ROTATE_NAME_BYTES];
 	int in, out; /* -1: not open */
 	bool has_stream;
@@ -56,6 +60,16 @@ static void part_remove(const struct rotate *rotate, const struct rotate_gzip *g
 		(void)unlinkat(rotate->directory_fd, gzip->part, 0);
 }
 
+/* Not begun where the last room of a full disk would go to what cannot be finished. */
+static int look_for_room(int fd, uint64_t bytes)
+{
+	struct statvfs disk;
+
+	if (fstatvfs(fd, &disk))
+		return -errno;
+	return (uint64_t)disk.f_bavail * disk.f_frsize < bytes / ROOM_SHARE ? -ENOSPC : 0;
+}
+
 static int gzip_open(struct rotate *rotate, struct rotate_gzip *gzip)
 {
 	const int flags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
@@ -70,6 +84,9 @@ static int gzip_open(struct rotate *rotate, struct rotate_gzip *gzip)
 	if (error)
 		return error;
 	part_remove(rotate, gzip);
+	error = look_for_room(gzip->in, bytes);
+	if (error)
+		return error;
 	gzip->out = openat(
 		rotate->directory_fd, gzip->part, O_WRONLY | O_CREAT | O_EXCL | flags, ROTATE_MODE);
 	if (gzip->out < 0)
@@ -83,37 +100,76 @@ static int gzip_open(struct rotate *rotate, struct rotate_gzip *gzip)
 	return 0;
 }
 
-/* An ended file; without an open one, today's last may yet be gone on with. */
-static bool is_ended(const struct rotate *rotate, const struct rotate_file *file, int64_t today)
+static bool is_plain(const struct rotate_file *file)
 {
-	if (!file->is_regular || file->name.kind != ROTATE_LINES || file->name.form != ROTATE_PLAIN)
-		return false;
-	return rotate->fd < 0 ? file->name.day != today
-			      : rotate_name_compare(&file->name, &rotate->name) != 0;
+	return file->is_regular && file->name.kind == ROTATE_LINES &&
+	       file->name.form == ROTATE_PLAIN;
+}
+
+/*
+ * The file that is written to; without an open one, that which may yet be gone on with, but where
+ * there is no room to. NULL: there is none.
+ */
+static const struct rotate_file *find_last(
+	const struct rotate *rotate, const struct rotate_list *list, int64_t today)
+{
+	const struct rotate_file *last = NULL;
+
+	for (size_t i = 0; i < list->count; i++) {
+		const struct rotate_file *file = &list->files[i];
+		bool is_it = rotate->fd < 0
+				     ? !rotate->is_full && rotate_is_current(file->name.day, today)
+				     : rotate_name_compare(&file->name, &rotate->name) == 0;
+
+		if (is_plain(file) && is_it)
+			last = file;
+	}
+	return last;
 }
 
 static bool find_ended(const struct rotate *rotate, struct rotate_name *ret_name)
 {
 	struct rotate_list list = {};
+	const struct rotate_file *last;
 	bool found = false;
 	int64_t today;
 
 	if (rotate->directory_fd < 0 || rotate_day(rotate->wall_ns, &today) ||
 		rotate_list(rotate->directory_fd, &list))
 		return false;
+	last = find_last(rotate, &list, today);
 	for (size_t i = 0; i < list.count && !found; i++) {
-		found = is_ended(rotate, &list.files[i], today);
+		const struct rotate_file *file = &list.files[i];
+
+		found = is_plain(file) && file != last &&
+			rotate_name_compare(&file->name, &rotate->failed) > 0;
 		if (found)
-			*ret_name = list.files[i].name;
+			*ret_name = file->name;
 	}
 	free(list.files);
 	return found;
+}
+
+/* The next one's turn; this one's comes again when the directory was looked through. */
+static void fail(struct rotate *rotate, const struct rotate_name *name, int error)
+{
+	char text[ROTATE_NAME_BYTES];
+
+	rotate_gzip_stop(rotate);
+	rotate->failed = *name;
+	/* It may have expired meanwhile. */
+	if (error == -ENOENT || rotate_name_compare(name, &rotate->told) <= 0)
+		return;
+	rotate->told = *name;
+	rotate_name_put(name, text);
+	rotate_say(rotate, "%s/%s: cannot compress: %s", rotate->directory, text, strerror(-error));
 }
 
 static bool gzip_begin(struct rotate *rotate)
 {
 	struct rotate_gzip *gzip;
 	struct rotate_name name = {};
+	int error;
 
 	if (!find_ended(rotate, &name))
 		return false;
@@ -121,14 +177,15 @@ static bool gzip_begin(struct rotate *rotate)
 	if (!gzip)
 		return false;
 	gzip->in = gzip->out = -1;
+	gzip->name = name;
 	name_as(&name, ROTATE_PLAIN, gzip->from);
 	name_as(&name, ROTATE_GZIP_PART, gzip->part);
 	name_as(&name, ROTATE_GZIP, gzip->to);
 	rotate->gzip = gzip;
-	if (gzip_open(rotate, gzip) == 0)
-		return true;
-	rotate_gzip_stop(rotate);
-	return false;
+	error = gzip_open(rotate, gzip);
+	if (error)
+		fail(rotate, &name, error);
+	return true;
 }
 
 void rotate_gzip_stop(struct rotate *rotate)
@@ -171,7 +228,8 @@ static int gzip_finish(struct rotate *rotate, struct rotate_gzip *gzip)
 	error = file_sync_directory(directory_fd);
 	if (error)
 		return error;
-	if (unlinkat(directory_fd, gzip->from, 0))
+	/* It may have expired meanwhile. */
+	if (unlinkat(directory_fd, gzip->from, 0) && errno != ENOENT)
 		return -errno;
 	rotate->counters.files_compressed++;
 	rotate->looked_ns = 0; /* there are fewer bytes now */
@@ -198,13 +256,16 @@ static int gzip_go_on(struct rotate *rotate, struct rotate_gzip *gzip)
 
 bool rotate_gzip_step(struct rotate *rotate)
 {
+	struct rotate_name name;
 	int result;
 
 	if (!rotate->gzip)
 		return gzip_begin(rotate);
+	name = rotate->gzip->name;
 	result = gzip_go_on(rotate, rotate->gzip);
-	if (result > 0)
-		return true;
-	rotate_gzip_stop(rotate);
-	return result == 0;
+	if (result < 0)
+		fail(rotate, &name, result);
+	else if (result == 0)
+		rotate_gzip_stop(rotate);
+	return true;
 }

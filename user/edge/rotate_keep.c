@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Owns what is kept: lists our files and removes the oldest, by age and by bytes. What is not a
- * regular file of a name of ours is never touched, nor is anything of today, so a clock that
- * stands still cannot delete what was just written; nor does age count until the clock has gone on
- * for an hour without a jump, so a clock that is wrong for a moment cannot delete everything.
- * Called by rotate.c.
+ * regular file of a name of ours is never touched, nor is anything of a day that is not over, so a
+ * clock that stands still cannot delete what was just written; nor does age count until the clock
+ * has gone on for an hour without a jump, so a clock that is wrong for a moment cannot delete
+ * everything. Called by rotate.c.
  */
 #include "rotate_state.h"
 
@@ -156,11 +156,12 @@ void rotate_keep(struct rotate *rotate, size_t more_bytes)
 		rotate_list(rotate->directory_fd, &list))
 		return;
 	rotate->looked_ns = rotate->wall_ns;
+	rotate->failed = ROTATE_NO_NAME;
 	count(rotate, &list);
 	for (size_t i = 0; i < list.count; i++) {
 		const struct rotate_file *file = &list.files[i];
 
-		if (!file->is_regular || file->name.day == today ||
+		if (!file->is_regular || rotate_is_current(file->name.day, today) ||
 			is_in_use(rotate, &list, i, today))
 			continue;
 		if (is_too_old(rotate, file, today) || is_too_much(rotate, more_bytes))

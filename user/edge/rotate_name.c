@@ -13,6 +13,7 @@
 
 #define DAYS_OF_ERA 146097 /* 400 years */
 #define YEAR_MAX    9999
+#define DAYS_AHEAD  2 /* more, and a clock that was far wrong once would name files for ever */
 
 static const char *const kinds[ROTATE_KINDS] = {"jsonl", "psr"};
 static const char *const forms[ROTATE_FORMS] = {"", ".gz", ".gz.tmp"};
@@ -52,6 +53,11 @@ int rotate_day(uint64_t wall_ns, int64_t *ret_day)
 	*ret_day =
 		day_of(local.tm_year + 1900, (unsigned)local.tm_mon + 1, (unsigned)local.tm_mday);
 	return 0;
+}
+
+bool rotate_is_current(int64_t day, int64_t today)
+{
+	return day >= today && day - today <= DAYS_AHEAD;
 }
 
 void rotate_name_put(const struct rotate_name *name, char ret_text[ROTATE_NAME_BYTES])

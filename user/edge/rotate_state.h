@@ -62,8 +62,11 @@ struct rotate {
 	uint64_t steady_ns;          /* since when the clock did not jump */
 	uint64_t looked_ns;          /* when the directory was last looked through; 0: look now */
 	bool is_full;                /* today's files alone are as much as may be kept */
+	bool is_about_file;          /* what goes wrong concerns the file of `name` */
 	bool may_compress;           /* something ended since nothing was found to compress */
 	struct rotate_gzip *gzip;    /* under way */
+	struct rotate_name failed;   /* none up to here can be compressed, as of that look */
+	struct rotate_name told;     /* the last of which that was said */
 	struct rotate_counters counters;
 };
 
@@ -73,6 +76,15 @@ bool rotate_name_get(const char *text, struct rotate_name *ret_name);
 int rotate_name_compare(const struct rotate_name *a, const struct rotate_name *b);
 int rotate_day(uint64_t wall_ns, int64_t *ret_day);
 
+/* Before all names. */
+#define ROTATE_NO_NAME ((struct rotate_name){.day = INT64_MIN})
+
+/*
+ * A day that is not over: today, and those ahead of it that were begun before the clock was set
+ * back. Who writes goes on in the newest of these, so that names never go back.
+ */
+bool rotate_is_current(int64_t day, int64_t today);
+
 /* Of rotate_keep.c. The list is freed by its owner. Expiry makes room for so many bytes more. */
 int rotate_list(int directory_fd, struct rotate_list *ret_list);
 void rotate_keep(struct rotate *rotate, size_t more_bytes);
@@ -81,7 +93,11 @@ void rotate_keep(struct rotate *rotate, size_t more_bytes);
 bool rotate_gzip_step(struct rotate *rotate);
 void rotate_gzip_stop(struct rotate *rotate);
 
-/* Of rotate.c: cuts a file behind its last whole line. 0 or -errno. */
+/* Of rotate.c. */
+__attribute__((format(printf, 2, 3))) void rotate_say(
+	const struct rotate *rotate, const char *format, ...);
+
+/* Cuts a file behind its last whole line. 0 or -errno. */
 int rotate_cut(struct rotate *rotate, int fd, const char *name, uint64_t *ret_bytes);
 
 #endif

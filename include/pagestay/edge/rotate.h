@@ -8,6 +8,7 @@
  * .1, .2 ... are what followed on the same day when the file before had its size. A file is only
  * appended to, by whole lines or whole blocks, until it ends; then it is compressed under a name of
  * its own and removed, never renamed. So a byte offset in a file is good as long as the file is.
+ * Names never go back: when the clock is set back by up to two days, the newest day goes on.
  *
  * What was appended before a rotate_sync that succeeded is on the disk, and is not lost but by
  * somebody else's hand. A failure of the disk pauses: what is appended meanwhile is dropped and
@@ -36,10 +37,12 @@ enum rotate_kind {
 struct rotate_options {
 	const char *directory; /* must exist; who may read it is its owner's matter */
 	enum rotate_kind kind;
-	uint64_t rotate_bytes; /* a file is no longer, unless it is a single append. 0: no limit */
-	uint64_t keep_bytes;   /* of both kinds together. 0: no limit */
-	unsigned keep_days;    /* before today. 0: no limit */
-	const char *end;       /* the caller's: what a recording ends with, unless it is killed */
+	/* A file is no longer than this and than a quarter of keep_bytes, unless it is a single
+	 * append; a recording is longer by its last interval. 0: no limit. */
+	uint64_t rotate_bytes;
+	uint64_t keep_bytes; /* of both kinds together. 0: no limit */
+	unsigned keep_days;  /* before today. 0: no limit */
+	const char *end;     /* the caller's: what a recording ends with, unless it is killed */
 	size_t end_bytes;
 	uint64_t (*wall_ns)(void *context);           /* since the epoch; NULL: CLOCK_REALTIME */
 	void (*say)(void *context, const char *text); /* NULL: to nobody */
