@@ -31,16 +31,27 @@
 #define DIGEST    4096
 #define REPORTS   64
 
-/* What the disk does to the thread that writes. */
+/* What the disk does to the threads that write. */
 static atomic_bool hangs;
 static atomic_int hanging, sync_error;
 static pthread_t caller;
 
+/* What recordings are made in. */
+static bool is_in_memory(int fd)
+{
+	char path[64], target[64] = "";
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return readlink(path, target, sizeof(target) - 1) > 0 && strncmp(target, "/memfd:", 7) == 0;
+}
+
 int fsync(int fd);
 int fsync(int fd)
 {
-	if (pthread_equal(caller, pthread_self()))
-		return (int)syscall(SYS_fsync, fd);
+	if (is_in_memory(fd))
+		return 0;
+	/* The caller is never held up by a disk. */
+	assert_false(pthread_equal(caller, pthread_self()));
 	hanging++;
 	while (hangs)
 		(void)usleep(1000);
@@ -139,6 +150,15 @@ static bool sink_is_done(const void *of)
 
 	sink_files_counters(of, &counters);
 	return counters.synced + counters.dropped >= counters.queued;
+}
+
+/* And its queue is empty. */
+static bool sink_is_synced(const void *of)
+{
+	struct files_counters counters;
+
+	sink_files_counters(of, &counters);
+	return counters.synced == counters.queued;
 }
 
 static bool recorder_is_done(const void *of)
@@ -249,6 +269,11 @@ static bool is_hanging(const void *of)
 	return hanging > 0;
 }
 
+static bool nothing_hangs(const void *of)
+{
+	return hanging == 0;
+}
+
 static uint64_t count_lines(const char *name)
 {
 	FILE *file = fopen(path_of(name), "re");
@@ -277,7 +302,7 @@ static void a_disk_that_hangs_holds_nobody_up(void **state)
 	struct metrics_world world;
 	struct diag diag = {};
 	struct sink *sink;
-	char name[ROTATE_NAME_BYTES];
+	char name[ROTATE_NAME_BYTES], words[64];
 	struct timespec now;
 	uint64_t number = 0;
 	double began_s;
@@ -301,14 +326,98 @@ static void a_disk_that_hangs_holds_nobody_up(void **state)
 	assert_in_range(counters.queued, 3, 20);
 	assert_int_equal(counters.queued + counters.dropped, 200);
 	assert_int_equal(counters.synced, 0);
+	assert_int_equal(said, 1);
+	assert_non_null(strstr(last, "cannot write: the disk hangs or is slow, and the queue is"));
 	began_s = now_s();
 	assert_int_equal(sink_close(sink), -ETIMEDOUT);
 	assert_true(now_s() - began_s < 5);
+	assert_int_equal(said, 2);
+	(void)snprintf(words, sizeof(words), "the disk hangs: %u that wait may never be written",
+		(unsigned)counters.queued);
+	assert_non_null(strstr(last, words));
 	hangs = false;
 	/* What was in the queue is written all the same. */
 	for (int i = 0; i < 10000 && count_lines(name) < counters.queued; i++)
 		(void)usleep(1000);
 	assert_int_equal(check_lines(name, &number), counters.queued);
+}
+
+static void what_a_full_queue_drops_is_said_once_and_its_end(void **state)
+{
+	struct files_options options = some_options();
+	struct files_counters counters;
+	struct metrics_world world;
+	struct diag diag = {};
+	struct sink *sink;
+	char words[64];
+
+	metrics_init(&world);
+	options.queue_bytes = 20000;
+	assert_int_equal(sink_files_new(&options, &sink, &diag), 0);
+	hangs = true;
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(sink_write(sink, &world.report), 0);
+	assert_int_equal(said, 1);
+	hangs = false;
+	assert_true(wait_until(sink_is_synced, sink));
+	assert_int_equal(sink_write(sink, &world.report), 0);
+	assert_int_equal(said, 2);
+	sink_files_counters(sink, &counters);
+	(void)snprintf(words, sizeof(words), "written again; dropped meanwhile: %u",
+		(unsigned)counters.dropped);
+	assert_non_null(strstr(last, words));
+	assert_int_equal(sink_close(sink), 0);
+	assert_int_equal(said, 2);
+}
+
+static void a_report_that_is_larger_than_the_queue_is_written(void **state)
+{
+	struct files_options options = some_options();
+	struct metrics_world world;
+	struct diag diag = {};
+	struct sink *sink;
+
+	metrics_init(&world);
+	options.queue_bytes = 100;
+	assert_int_equal(sink_files_new(&options, &sink, &diag), 0);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(sink_write(sink, &world.report), 0);
+		assert_true(wait_until(sink_is_synced, sink));
+	}
+	/* But one at a time. */
+	hangs = true;
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(sink_write(sink, &world.report), 0);
+	hangs = false;
+	assert_int_equal(sink_close(sink), 0);
+	assert_int_equal(said, 1);
+	assert_in_range(count_lines("pagestay-2026-01-02.jsonl"), 4, 5);
+}
+
+/* Who closes several of them waits for all together. */
+static void the_time_of_closing_begins_with_the_end(void **state)
+{
+	struct files_options options = some_options();
+	struct metrics_world world;
+	struct diag diag = {};
+	struct sink *sink;
+	double began_s;
+
+	metrics_init(&world);
+	options.wall_ns = NULL;
+	assert_int_equal(sink_files_new(&options, &sink, &diag), 0);
+	hangs = true;
+	assert_int_equal(sink_write(sink, &world.report), 0);
+	began_s = now_s();
+	sink_end(sink);
+	assert_true(now_s() - began_s < 0.5);
+	(void)usleep(750 * 1000);
+	began_s = now_s();
+	sink_end(sink);
+	assert_int_equal(sink_close(sink), -ETIMEDOUT);
+	assert_true(now_s() - began_s < 0.5);
+	hangs = false;
+	assert_true(wait_until(nothing_hangs, NULL));
 }
 
 static void a_failure_is_said_once_and_its_end(void **state)
@@ -765,6 +874,29 @@ static void a_recording_ends_behind_its_last_whole_interval(void **state)
 	assert_int_equal(check_recording("pagestay-2026-01-02.psr", &stream.digests), 3);
 }
 
+/* Its end is written by closing it. */
+static void a_recording_whose_end_hangs_holds_nobody_up(void **state)
+{
+	struct files_options options = some_options();
+	static struct stream stream;
+	struct diag diag = {};
+	double began_s;
+
+	assert_int_equal(files_recorder_new(&options, &stream.recorder, &diag), 0);
+	give_start(&stream, "requests");
+	for (int i = 0; i < 3; i++)
+		give_interval(&stream);
+	hangs = true;
+	began_s = now_s();
+	assert_int_equal(files_recorder_close(stream.recorder), -ETIMEDOUT);
+	assert_true(now_s() - began_s < 5);
+	assert_int_equal(said, 0);
+	hangs = false;
+	assert_true(wait_until(nothing_hangs, NULL));
+	track_free(stream.track);
+	assert_int_equal(check_recording("pagestay-2026-01-02.psr", &stream.digests), 3);
+}
+
 /*
  * Pages: one more each interval, touched by a request that ends, and all are looked up.
  */
@@ -834,6 +966,9 @@ int main(void)
 		TEST(reports_are_lines_of_dated_files),
 		TEST(ended_files_are_compressed_by_the_thread),
 		TEST(a_disk_that_hangs_holds_nobody_up),
+		TEST(what_a_full_queue_drops_is_said_once_and_its_end),
+		TEST(a_report_that_is_larger_than_the_queue_is_written),
+		TEST(the_time_of_closing_begins_with_the_end),
 		TEST(a_failure_is_said_once_and_its_end),
 		TEST(a_second_writer_is_refused),
 		TEST(each_file_of_a_recording_replays_by_itself),
@@ -842,6 +977,7 @@ int main(void)
 		TEST(a_full_queue_ends_a_recordings_file),
 		TEST(other_limits_hold_from_the_next_interval_on),
 		TEST(a_recording_ends_behind_its_last_whole_interval),
+		TEST(a_recording_whose_end_hangs_holds_nobody_up),
 		TEST(pages_before_a_file_are_earlier),
 	};
 

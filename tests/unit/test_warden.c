@@ -611,6 +611,7 @@ static void what_waits_is_bounded_in_bytes(void **state)
 	assert_in_range(counts.waiting_bytes, most - WARDEN_LINE_BYTES, most);
 	assert_int_equal(counts.waiting + counts.dropped_full, 40100);
 	warden_writer_end(writer);
+	warden_writer_wait(writer);
 	warden_writer_release(writer);
 }
 

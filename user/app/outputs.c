@@ -95,6 +95,10 @@ void outputs_free(struct outputs *outputs)
 {
 	if (!outputs)
 		return;
+	/* What one waits for, all wait for together. */
+	for (int i = 0; i < KINDS; i++)
+		sink_end(outputs->sinks[i]);
+	files_recorder_end(outputs->recorder);
 	/* They said what was wrong. */
 	for (int i = 0; i < KINDS; i++)
 		(void)sink_close(outputs->sinks[i]);

@@ -39,9 +39,14 @@ static int files_write(struct sink *sink, const struct report *report)
 	if (line_of(report, &bytes, &length) == 0)
 		(void)spool_put(files->spool, TAKE(bytes), length, false);
 	else
-		spool_drop(files->spool);
+		spool_drop(files->spool, -ENOMEM);
 	spool_say(files->spool);
 	return 0;
+}
+
+static void files_end(struct sink *sink)
+{
+	spool_end(((struct sink_files *)sink)->spool);
 }
 
 static int files_close(struct sink *sink)
@@ -55,6 +60,7 @@ static int files_close(struct sink *sink)
 
 static const struct sink_ops files_ops = {
 	.write = files_write,
+	.end = files_end,
 	.close = files_close,
 };
 

@@ -54,7 +54,7 @@ struct files_recorder {
 	struct event notes[NOTES];
 	unsigned note_count;
 	struct remembered *processes;
-	uint64_t unremembered; /* processes that found the table full */
+	bool is_full; /* some process found no place among these */
 };
 
 /*
@@ -84,7 +84,7 @@ static struct remembered *remembered_get(
 			return process;
 		free(process);
 	}
-	recorder->unremembered++;
+	recorder->is_full = true;
 	return NULL;
 }
 
@@ -216,9 +216,8 @@ static int put_notes(struct files_recorder *recorder)
 	if (!error)
 		error = recording_write(recorder->writer, &event);
 	(void)snprintf(event.note.text, sizeof(event.note.text),
-		"there were too many processes: %llu may lack their names here",
-		(unsigned long long)recorder->unremembered);
-	if (!error && recorder->unremembered)
+		"there were too many processes: some may lack their names here");
+	if (!error && recorder->is_full)
 		error = recording_write(recorder->writer, &event);
 	return error;
 }
@@ -256,6 +255,7 @@ static int hand_over(struct files_recorder *recorder)
 		free(bytes);
 		return -EIO;
 	}
+	/* It counts its drops itself. */
 	if (spool_put(recorder->spool, bytes, (size_t)length, recorder->begins))
 		return -ENOBUFS;
 	recorder->begins = false;
@@ -301,7 +301,7 @@ static void write_event(struct files_recorder *recorder, const struct event *eve
 		writer_drop(recorder);
 	/* What found the queue full is counted there. */
 	if (error && error != -ENOBUFS && ends_interval(event->kind))
-		spool_drop(recorder->spool);
+		spool_drop(recorder->spool, error);
 }
 
 int files_recorder_event(void *context, const struct event *event)
@@ -371,6 +371,12 @@ int files_recorder_new(const struct files_options *options, struct files_recorde
 	}
 	*ret_recorder = recorder;
 	return 0;
+}
+
+void files_recorder_end(struct files_recorder *recorder)
+{
+	if (recorder)
+		spool_end(recorder->spool);
 }
 
 int files_recorder_close(struct files_recorder *recorder)

@@ -2,21 +2,25 @@
 /*
  * Owns a queue of bytes, the thread that empties it, and the rotating files, which are the thread's
  * alone. The lock holds everything else and is never held over a call that may wait for the disk.
- * The queue's bytes count until they are written, so that they are all that is held in memory. A
- * thread that hangs when it is closed frees everything itself once the disk lets go, and calls
- * nobody back meanwhile. Called by files.c and files_recorder.c.
+ * The queue's bytes count until they are written, so that they, or a single item that found it
+ * empty, are all that is held in memory. A thread that hangs when it is closed frees everything
+ * itself once the disk lets go, and calls nobody back meanwhile. Called by files.c and
+ * files_recorder.c.
  */
 #include "files_spool.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "pagestay/base/thread.h"
+#include "pagestay/base/cleanup.h"
 #include "pagestay/base/clock.h"
+#include "pagestay/base/thread.h"
 
 #define CLOSE_LIMIT_MS 700
 #define WORDS          8 /* that wait to be passed on; more are not kept */
@@ -31,21 +35,25 @@ struct item {
 
 struct spool {
 	struct files_options options;
+	char directory[PATH_MAX];
 	char end_of_file[SPOOL_END_BYTES];
-	struct rotate *rotate; /* the thread's */
+	struct rotate *rotate; /* the thread's, which frees it */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct item *first, **end;
 	size_t queue_bytes;         /* of what is not written yet */
 	uint64_t queued, taken;     /* items */
 	uint64_t dropped;           /* before they came to the files */
+	uint64_t dropped_before;    /* the series */
+	bool is_dropping;           /* since all was taken; that was said */
 	struct rotate_counters now; /* of the files */
 	bool is_due;                /* a new file */
 	char words[WORDS][WORD_BYTES];
 	unsigned word_count;
 	bool is_closing;
-	bool has_ended;    /* the thread is about to return */
-	bool is_abandoned; /* the thread frees this */
+	uint64_t deadline_ns; /* of closing */
+	bool has_ended;       /* the thread is about to return */
+	bool is_abandoned;    /* the thread frees this */
 };
 
 static void item_free(struct item *item)
@@ -62,10 +70,21 @@ static void spool_free(struct spool *spool)
 		spool->first = item->next;
 		item_free(item);
 	}
-	rotate_free(spool->rotate);
 	(void)pthread_cond_destroy(&spool->changed);
 	(void)pthread_mutex_destroy(&spool->lock);
 	free(spool);
+}
+
+/* Called with the lock held. */
+__attribute__((format(printf, 2, 3))) static void say(struct spool *spool, const char *format, ...)
+{
+	va_list arguments;
+
+	if (spool->word_count == WORDS)
+		return;
+	va_start(arguments, format);
+	(void)vsnprintf(spool->words[spool->word_count++], WORD_BYTES, format, arguments);
+	va_end(arguments);
 }
 
 /*
@@ -91,8 +110,7 @@ static void keep_words(void *context, const char *text)
 	struct spool *spool = context;
 
 	(void)pthread_mutex_lock(&spool->lock);
-	if (spool->word_count < WORDS)
-		(void)snprintf(spool->words[spool->word_count++], WORD_BYTES, "%s", text);
+	say(spool, "%s", text);
 	(void)pthread_mutex_unlock(&spool->lock);
 }
 
@@ -164,6 +182,10 @@ static void *spool_thread(void *argument)
 		while (!has_work && !spool->first && !spool->is_closing)
 			(void)pthread_cond_wait(&spool->changed, &spool->lock);
 	}
+	/* The last sync may hang as any other does. */
+	(void)pthread_mutex_unlock(&spool->lock);
+	rotate_free(TAKE(spool->rotate));
+	(void)pthread_mutex_lock(&spool->lock);
 	spool->has_ended = true;
 	is_abandoned = spool->is_abandoned;
 	(void)pthread_cond_broadcast(&spool->changed);
@@ -204,6 +226,7 @@ int spool_new(const struct files_options *options, enum rotate_kind kind, const 
 	if (!spool)
 		return diag_set(diag, -ENOMEM, "out of memory");
 	spool->options = *options;
+	(void)snprintf(spool->directory, sizeof(spool->directory), "%s", options->directory);
 	if (!spool->options.queue_bytes)
 		spool->options.queue_bytes = FILES_QUEUE_BYTES;
 	if (end_bytes)
@@ -218,6 +241,7 @@ int spool_new(const struct files_options *options, enum rotate_kind kind, const 
 			(void)diag_set(diag, error, "a thread for files: %s", strerror(-error));
 	}
 	if (error) {
+		rotate_free(spool->rotate);
 		spool_free(spool);
 		return error;
 	}
@@ -234,42 +258,71 @@ void spool_limit(struct spool *spool, const struct files_options *options)
 	(void)pthread_mutex_unlock(&spool->lock);
 }
 
-static bool queue_add(struct spool *spool, struct item *item)
+/* Called with the lock held. */
+static void count_drop(struct spool *spool, int error)
 {
-	if (item->length > spool->options.queue_bytes - spool->queue_bytes)
-		return false;
+	if (!spool->is_dropping) {
+		spool->dropped_before = spool->dropped;
+		say(spool, "%s: cannot write: %s; what comes is dropped until it works again",
+			spool->directory,
+			error == -ENOBUFS ? "the disk hangs or is slow, and the queue is full"
+					  : strerror(-error));
+	}
+	spool->is_dropping = true;
+	spool->dropped++;
+}
+
+/* Called with the lock held. It is over when the disk has caught up, and something is taken. */
+static void end_drops(struct spool *spool)
+{
+	if (!spool->is_dropping || spool->taken < spool->queued)
+		return;
+	spool->is_dropping = false;
+	say(spool, "%s: written again; dropped meanwhile: %llu", spool->directory,
+		(unsigned long long)(spool->dropped - spool->dropped_before));
+}
+
+/* Called with the lock held. */
+static int queue_add(struct spool *spool, struct item *item)
+{
+	if (item->length > ROTATE_APPEND_BYTES)
+		return -EFBIG;
+	if (spool->queue_bytes && spool->queue_bytes + item->length > spool->options.queue_bytes)
+		return -ENOBUFS;
+	end_drops(spool);
 	*spool->end = item;
 	spool->end = &item->next;
 	spool->queue_bytes += item->length;
 	spool->queued++;
 	(void)pthread_cond_broadcast(&spool->changed);
-	return true;
+	return 0;
 }
 
 int spool_put(struct spool *spool, char *bytes, size_t length, bool begins)
 {
 	struct item *item = calloc(1, sizeof(*item));
-	bool is_queued;
+	int error;
 
 	if (!item) {
 		free(bytes);
-		spool_drop(spool);
-		return -ENOBUFS;
+		spool_drop(spool, -ENOMEM);
+		return -ENOMEM;
 	}
 	*item = (struct item){.bytes = bytes, .length = length, .begins = begins};
 	(void)pthread_mutex_lock(&spool->lock);
-	is_queued = queue_add(spool, item);
-	spool->dropped += !is_queued;
+	error = queue_add(spool, item);
+	if (error)
+		count_drop(spool, error);
 	(void)pthread_mutex_unlock(&spool->lock);
-	if (!is_queued)
+	if (error)
 		item_free(item);
-	return is_queued ? 0 : -ENOBUFS;
+	return error;
 }
 
-void spool_drop(struct spool *spool)
+void spool_drop(struct spool *spool, int error)
 {
 	(void)pthread_mutex_lock(&spool->lock);
-	spool->dropped++;
+	count_drop(spool, error);
 	(void)pthread_mutex_unlock(&spool->lock);
 }
 
@@ -316,19 +369,37 @@ void spool_counters(struct spool *spool, struct files_counters *ret_counters)
 	(void)pthread_mutex_unlock(&spool->lock);
 }
 
-/* True if the thread has ended; then everything is the caller's. */
-static bool wait_for_end(struct spool *spool)
+void spool_end(struct spool *spool)
 {
-	const struct timespec until =
-		clock_timespec(clock_ns(CLOCK_MONOTONIC) + CLOSE_LIMIT_MS * NS_PER_MS);
-	bool has_ended;
-
 	(void)pthread_mutex_lock(&spool->lock);
+	if (!spool->is_closing)
+		spool->deadline_ns = clock_ns(CLOCK_MONOTONIC) + CLOSE_LIMIT_MS * NS_PER_MS;
 	spool->is_closing = true;
 	(void)pthread_cond_broadcast(&spool->changed);
+	(void)pthread_mutex_unlock(&spool->lock);
+}
+
+static void wait_for_end(struct spool *spool)
+{
+	struct timespec until;
+
+	(void)pthread_mutex_lock(&spool->lock);
+	until = clock_timespec(spool->deadline_ns);
 	while (!spool->has_ended &&
 		pthread_cond_timedwait(&spool->changed, &spool->lock, &until) != ETIMEDOUT)
 		;
+	if (!spool->has_ended && spool->queued > spool->taken)
+		say(spool, "%s: the disk hangs: %llu that wait may never be written",
+			spool->directory, (unsigned long long)(spool->queued - spool->taken));
+	(void)pthread_mutex_unlock(&spool->lock);
+}
+
+/* True if the thread has ended; then everything is the caller's. */
+static bool leave(struct spool *spool)
+{
+	bool has_ended;
+
+	(void)pthread_mutex_lock(&spool->lock);
 	has_ended = spool->has_ended;
 	spool->is_abandoned = !has_ended;
 	(void)pthread_mutex_unlock(&spool->lock);
@@ -339,9 +410,11 @@ int spool_close(struct spool *spool)
 {
 	if (!spool)
 		return 0;
-	if (!wait_for_end(spool))
-		return -ETIMEDOUT;
+	spool_end(spool);
+	wait_for_end(spool);
 	spool_say(spool);
+	if (!leave(spool))
+		return -ETIMEDOUT;
 	spool_free(spool);
 	return 0;
 }

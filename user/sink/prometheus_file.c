@@ -38,8 +38,9 @@ struct textfile {
 	size_t waiting_bytes;
 	int error; /* of the last write */
 	bool is_closing;
-	bool has_ended;    /* the thread is about to return */
-	bool is_abandoned; /* the thread frees this */
+	uint64_t deadline_ns; /* of closing */
+	bool has_ended;       /* the thread is about to return */
+	bool is_abandoned;    /* the thread frees this */
 };
 
 struct sink_textfile {
@@ -242,16 +243,26 @@ static int textfile_write(struct sink *sink, const struct report *report)
 	return error;
 }
 
+static void textfile_end(struct sink *sink)
+{
+	struct textfile *file = ((struct sink_textfile *)sink)->file;
+
+	(void)pthread_mutex_lock(&file->lock);
+	if (!file->is_closing)
+		file->deadline_ns = clock_ns(CLOCK_MONOTONIC) + CLOSE_LIMIT_MS * NS_PER_MS;
+	file->is_closing = true;
+	(void)pthread_cond_broadcast(&file->changed);
+	(void)pthread_mutex_unlock(&file->lock);
+}
+
 /* True if the thread has ended; then the file is the caller's again. */
 static bool wait_for_end(struct textfile *file)
 {
-	const struct timespec until =
-		clock_timespec(clock_ns(CLOCK_MONOTONIC) + CLOSE_LIMIT_MS * NS_PER_MS);
+	struct timespec until;
 	bool has_ended;
 
 	(void)pthread_mutex_lock(&file->lock);
-	file->is_closing = true;
-	(void)pthread_cond_broadcast(&file->changed);
+	until = clock_timespec(file->deadline_ns);
 	while (!file->has_ended &&
 		pthread_cond_timedwait(&file->changed, &file->lock, &until) != ETIMEDOUT)
 		;
@@ -266,6 +277,7 @@ static int textfile_close(struct sink *sink)
 	struct sink_textfile *textfile = (struct sink_textfile *)sink;
 	int error = 0;
 
+	textfile_end(sink);
 	if (wait_for_end(textfile->file)) {
 		error = textfile->file->error;
 		textfile_free(textfile->file);
@@ -277,6 +289,7 @@ static int textfile_close(struct sink *sink)
 
 static const struct sink_ops textfile_ops = {
 	.write = textfile_write,
+	.end = textfile_end,
 	.close = textfile_close,
 };
 

@@ -29,6 +29,7 @@ struct sink_warden {
 	char *host;
 	struct warden_writer *writer;
 	bool has_state;
+	bool is_ending;           /* `end` was called */
 	uint64_t sequence;        /* of the last record */
 	uint64_t since_memory_ns; /* since the state was handed over */
 	uint64_t dropped_memory;  /* records for which there was none */
@@ -146,14 +147,25 @@ static void warden_free(struct sink_warden *warden)
 	free(warden);
 }
 
+static void end_sink(struct sink *sink)
+{
+	struct sink_warden *warden = (struct sink_warden *)sink;
+
+	if (warden->is_ending)
+		return;
+	warden->is_ending = true;
+	warden_writer_put(warden->writer, NULL, memory_text(warden));
+	warden_writer_end(warden->writer);
+}
+
 static int close_sink(struct sink *sink)
 {
 	struct sink_warden *warden = (struct sink_warden *)sink;
 	struct warden_counts counts;
 	bool is_whole;
 
-	warden_writer_put(warden->writer, NULL, memory_text(warden));
-	warden_writer_end(warden->writer);
+	end_sink(sink);
+	warden_writer_wait(warden->writer);
 	pass_on(warden);
 	sink_warden_counts(sink, &counts);
 	is_whole = !counts.waiting && !counts.unconfirmed && !counts.dropped_full &&
@@ -165,6 +177,7 @@ static int close_sink(struct sink *sink)
 
 static const struct sink_ops warden_ops = {
 	.write = write_report,
+	.end = end_sink,
 	.close = close_sink,
 };
 

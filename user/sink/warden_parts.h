@@ -194,10 +194,13 @@ bool warden_writer_said(struct warden_writer *writer, char *out, size_t out_byte
 
 void warden_writer_counts(struct warden_writer *writer, struct warden_counts *ret_counts);
 
-/* Writes what waits, within a second; nothing is put any more. */
+/* Nothing is put any more: what waits is written, within a second from now. Does not wait. */
 void warden_writer_end(struct warden_writer *writer);
 
-/* Behind `end`. A thread that has not come back keeps what it uses. */
+/* Behind `end`: until that is so. */
+void warden_writer_wait(struct warden_writer *writer);
+
+/* Behind `wait`. A thread that has not come back keeps what it uses. */
 void warden_writer_release(struct warden_writer *writer);
 
 #endif

@@ -46,7 +46,8 @@ struct warden_writer {
 	char *memory;       /* to be kept when the records up to now are settled; NULL: none */
 	uint64_t sequence;  /* of the last record that was put */
 	bool closing, has_ended, abandoned;
-	uint64_t deadline_ns; /* of closing */
+	uint64_t close_ns;    /* when closing ends */
+	uint64_t deadline_ns; /* of the thread's last writes */
 	struct warden_counts counts;
 	char said[SAID_LINES][SAID_BYTES];
 	unsigned said_count;
@@ -529,14 +530,19 @@ int warden_writer_new(
 
 void warden_writer_end(struct warden_writer *writer)
 {
-	uint64_t deadline_ns = in_ms(CLOSE_MS);
-
 	(void)pthread_mutex_lock(&writer->lock);
 	writer->closing = true;
+	writer->close_ns = in_ms(CLOSE_MS);
 	writer->deadline_ns = in_ms(CLOSE_MS - CLOSE_SPARE_MS - (long long)writer->place.busy_ms);
 	(void)pthread_cond_signal(&writer->changed);
-	while (!writer->has_ended && !is_past(deadline_ns))
-		wait_until(writer, &writer->ended, deadline_ns);
+	(void)pthread_mutex_unlock(&writer->lock);
+}
+
+void warden_writer_wait(struct warden_writer *writer)
+{
+	(void)pthread_mutex_lock(&writer->lock);
+	while (!writer->has_ended && !is_past(writer->close_ns))
+		wait_until(writer, &writer->ended, writer->close_ns);
 	if (writer->counts.waiting)
 		say(writer, "%u records for the dashboard agent could not be written in time%s",
 			writer->counts.waiting,

@@ -30,8 +30,8 @@ struct files_options {
 	unsigned keep_days;                 /* before today; 0: no limit */
 	size_t queue_bytes;                 /* 0: FILES_QUEUE_BYTES */
 	uint64_t (*wall_ns)(void *context); /* NULL: CLOCK_REALTIME; called by the thread */
-	/* Once when writing begins to fail, once when it works again, and what was repaired. Called
-	 * only from calls of the sink or recorder. NULL: to nobody. */
+	/* Once when writing begins to fail or things are dropped, once when it works again, and
+	 * what was repaired. Called only from calls of the sink or recorder. NULL: to nobody. */
 	void (*say)(void *context, const char *text);
 	void *context;
 };
@@ -70,6 +70,9 @@ void files_recorder_limits(struct files_recorder *recorder, const struct files_o
 
 void files_recorder_counters(
 	const struct files_recorder *recorder, struct files_counters *ret_counters);
+
+/* As sink_end: no event comes any more. Takes NULL. */
+void files_recorder_end(struct files_recorder *recorder);
 
 /*
  * Ends the recording behind its last whole interval. Like closing the sink, it waits for the disk

@@ -13,6 +13,7 @@ struct sink;
 
 struct sink_ops {
 	int (*write)(struct sink *sink, const struct report *report);
+	void (*end)(struct sink *sink); /* NULL: closing waits for nothing */
 	int (*close)(struct sink *sink);
 };
 
@@ -41,6 +42,16 @@ bool sink_shows_pages(const struct report *report);
 static inline int sink_write(struct sink *sink, const struct report *report)
 {
 	return sink->ops->write(sink, report);
+}
+
+/*
+ * No report comes any more: the time that closing may take begins. Does not wait, so that several
+ * sinks close at once. May be left out. Takes NULL.
+ */
+static inline void sink_end(struct sink *sink)
+{
+	if (sink && sink->ops->end)
+		sink->ops->end(sink);
 }
 
 /* Takes NULL. Returns the first error of a write, or 0. */
