@@ -335,7 +335,28 @@ static void files_come_by_day_and_number(void **unused)
 	assert_reads("0\n1\n2\n3\n4\n5\n6\n7\n");
 	append("pagestay-2027-01-01.jsonl.3", "8\n");
 	assert_reads("8\n");
+	/* Of which day each has gone. */
+	assert_said(3, "pagestay-2027-01-01.jsonl.3: files before it have gone");
+}
+
+static void files_that_have_gone_unread_are_said(void **unused)
+{
+	make(TODAY, "a\n");
+	start();
+	assert_reads("a\n");
+	make(TODAY ".1", "b\n");
+	assert_reads("b\n");
 	assert_said(0, "");
+	make(TODAY ".3", "d\n");
+	assert_reads("d\n");
+	assert_said(1, TODAY ".3: files before it have gone; what they had is missed");
+	make(TOMORROW ".2", "f\n");
+	make(TOMORROW ".3", "g\n");
+	assert_reads("f\ng\n");
+	assert_said(2, TOMORROW ".2: files before it have gone");
+	make("pagestay-2026-01-05.jsonl", "h\n");
+	assert_reads("h\n");
+	assert_said(2, "");
 }
 
 static void the_plain_form_goes_before_the_compressed_one(void **unused)
@@ -782,6 +803,37 @@ static void a_file_without_a_line_at_the_cursor_is_read_from_its_beginning(void 
 	assert_said(1, TODAY ": another file, or shorter than it was: read from its beginning");
 }
 
+/* It was compressed since. */
+static void the_same_holds_in_a_compressed_file(void **unused)
+{
+	make(TODAY, "one\ntwo\n");
+	start();
+	assert_reads("one\ntwo\n");
+	keep();
+	stop();
+	make(TODAY, "one\nthree\nfour\n");
+	compress_file(TODAY);
+	start();
+	assert_reads("one\nthree\nfour\n");
+	assert_said(1, TODAY ": another file, or shorter than it was: read from its beginning");
+	keep();
+	stop();
+	make_gzip_text(TODAY ".gz", "short\n");
+	start();
+	assert_reads("short\n");
+	assert_said(2, TODAY ": another file, or shorter than it was: read from its beginning");
+	keep();
+	stop();
+	start();
+	assert_reads("");
+	stop();
+	/* Damage before the cursor is damage. */
+	assert_int_equal(truncate(path_of(TODAY ".gz"), 12), 0);
+	start();
+	assert_reads("");
+	assert_said(3, TODAY ".gz is damaged behind byte 6; the rest is missed");
+}
+
 /* Another directory under the same name. */
 static void replace_directory(const char *text)
 {
@@ -905,6 +957,24 @@ static void no_cursor_is_todays_first_file(void **unused)
 	assert_said(1, "");
 }
 
+/* The writer's zone may be another. */
+static void no_cursor_and_nothing_of_today_is_the_newest_day(void **unused)
+{
+	make("pagestay-2000-01-01.jsonl", "a\n");
+	make("pagestay-2000-01-02.jsonl.1", "b\n");
+	make("pagestay-2000-01-02.jsonl.2", "c\n");
+	make("pagestay-2000-01-03.psr", "recording");
+	world.options.cursor = NULL;
+	start();
+	assert_reads("b\nc\n");
+	stop();
+	world.options.cursor = world.cursor;
+	assert_int_equal(unlink(world.cursor), 0);
+	start();
+	assert_said(1, "there is no cursor yet; reading from the beginning of pagestay-2000-01-02");
+	assert_reads("b\nc\n");
+}
+
 static void what_was_not_kept_comes_again(void **unused)
 {
 	make(TODAY, "a\n");
@@ -951,8 +1021,8 @@ static void a_damaged_cursor_is_said(void **unused)
 	assert_int_equal(fclose(file), 0);
 	make(TODAY, "a\n");
 	start();
-	assert_said(1, "the cursor is damaged; reading from the beginning of pagestay-");
-	assert_reads("");
+	assert_said(1, "the cursor is damaged; reading from the beginning of " TODAY);
+	assert_reads("a\n");
 }
 
 /* What is wrong later is not covered by what was said at the beginning. */
@@ -1053,9 +1123,9 @@ struct history {
 	struct seeded seeded;
 	struct rotate_options options;
 	struct rotate *rotate;
-	uint64_t wall_ns;
+	uint64_t wall_ns, latest_ns;
 	unsigned written, next, kept; /* lines */
-	unsigned restarts, torn, repeated, compressed, gone_on;
+	unsigned set_back, restarts, torn, repeated, compressed, gone_on;
 	bool is_always_kept;
 };
 
@@ -1098,8 +1168,23 @@ static void write_lines(struct history *history)
 		rotate_sync(history->rotate);
 }
 
+/* As far as the writer does not follow it, from the latest time that was. */
+static void set_clock_back(struct history *history)
+{
+	uint64_t earliest_ns = history->latest_ns - 47 * HOUR;
+
+	history->wall_ns -= seeded_below(&history->seeded, 40 * HOUR);
+	if (history->wall_ns < earliest_ns)
+		history->wall_ns = earliest_ns;
+	history->set_back++;
+}
+
 static void pass_time(struct history *history)
 {
+	if (history->wall_ns > history->latest_ns)
+		history->latest_ns = history->wall_ns;
+	if (seeded_once_in(&history->seeded, 10))
+		return set_clock_back(history);
 	history->wall_ns += seeded_below(
 		&history->seeded, seeded_once_in(&history->seeded, 8) ? 40 * HOUR : HOUR);
 }
@@ -1213,7 +1298,7 @@ static void step(struct history *history)
 static void live_through(uint64_t seed, bool is_always_kept)
 {
 	struct history history = {
-		.seeded = {seed}, .wall_ns = NOON * S, .is_always_kept = is_always_kept};
+		.seeded = {seed}, .wall_ns = NOON * S + 2 * DAY, .is_always_kept = is_always_kept};
 
 	history.options = (struct rotate_options){.directory = world.directory,
 		.kind = ROTATE_LINES,
@@ -1234,7 +1319,7 @@ static void live_through(uint64_t seed, bool is_always_kept)
 	rotate_free(history.rotate);
 	assert_true(history.written > 1000);
 	assert_true(history.restarts > 1 && history.torn > 0 && history.gone_on > 10);
-	assert_true(history.compressed > 0);
+	assert_true(history.compressed > 0 && history.set_back > 0);
 	assert_int_equal(history.repeated > 0, !is_always_kept);
 }
 
@@ -1274,6 +1359,7 @@ int main(void)
 		TEST(a_line_without_its_end_waits),
 		TEST(nothing_is_waited_for),
 		TEST(files_come_by_day_and_number),
+		TEST(files_that_have_gone_unread_are_said),
 		TEST(the_plain_form_goes_before_the_compressed_one),
 		TEST(only_files_of_lines_are_read),
 		TEST(a_file_that_becomes_a_symlink_is_not_read),
@@ -1294,12 +1380,14 @@ int main(void)
 		TEST(what_was_read_may_expire),
 		TEST(a_shortened_file_is_read_from_its_beginning),
 		TEST(a_file_without_a_line_at_the_cursor_is_read_from_its_beginning),
+		TEST(the_same_holds_in_a_compressed_file),
 		TEST(a_replaced_directory_is_read_from_its_beginning),
 		TEST(a_replaced_directory_may_have_newer_files),
 		TEST(a_directory_may_go_and_come_back),
 		TEST(an_empty_directory_may_go_and_come_back),
 		TEST(a_directory_must_be_there_at_first),
 		TEST(no_cursor_is_todays_first_file),
+		TEST(no_cursor_and_nothing_of_today_is_the_newest_day),
 		TEST(what_was_not_kept_comes_again),
 		TEST(a_cursor_that_stands_still_is_written_once),
 		TEST(a_damaged_cursor_is_said),

@@ -94,7 +94,7 @@ static int read_line(const char *path, char line[LINE_BYTES])
 	return strlen(line) == (size_t)length ? 0 : -EBADMSG;
 }
 
-int cursor_load(const char *path, const char *today, struct cursor *ret_cursor, struct diag *diag)
+int cursor_load(const char *path, const char *first, struct cursor *ret_cursor, struct diag *diag)
 {
 	struct cursor cursor = {};
 	char line[LINE_BYTES];
@@ -105,12 +105,12 @@ int cursor_load(const char *path, const char *today, struct cursor *ret_cursor, 
 			diag, error, "%s: cannot read the cursor: %s", path, strerror(-error));
 	if (!error && get(line, ret_cursor))
 		return 0;
-	if (!name_is_sound(today) || strlen(today) >= sizeof(cursor.name))
-		return diag_set(diag, -EINVAL, "%.60s: no name that a cursor can hold", today);
-	(void)snprintf(cursor.name, sizeof(cursor.name), "%s", today);
+	if (!name_is_sound(first) || strlen(first) >= sizeof(cursor.name))
+		return diag_set(diag, -EINVAL, "%.60s: no name that a cursor can hold", first);
+	(void)snprintf(cursor.name, sizeof(cursor.name), "%s", first);
 	*ret_cursor = cursor;
 	return diag_set(diag, 1, "%s: %s; reading from the beginning of %s", path,
-		error == -ENOENT ? "there is no cursor yet" : "the cursor is damaged", today);
+		error == -ENOENT ? "there is no cursor yet" : "the cursor is damaged", first);
 }
 
 static int write_new(const char *path, const char *line, size_t length)

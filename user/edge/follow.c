@@ -83,6 +83,12 @@ static ssize_t read_plain(int fd, char *to, size_t room, uint64_t offset)
  * Which file.
  */
 
+static bool has_lines(const struct rotate_file *file)
+{
+	return file->is_regular && file->name.kind == ROTATE_LINES &&
+	       file->name.form != ROTATE_GZIP_PART;
+}
+
 /* The oldest file that is not older than the cursor's, or that is newer. 1: there is one. */
 static int find(
 	const struct follower *follower, int directory_fd, bool newer, struct rotate_name *ret_name)
@@ -95,8 +101,7 @@ static int find(
 		struct rotate_name name = list.files[i].name;
 		int order;
 
-		if (name.kind != ROTATE_LINES || name.form == ROTATE_GZIP_PART ||
-			!list.files[i].is_regular)
+		if (!has_lines(&list.files[i]))
 			continue;
 		*ret_name = name;
 		name.form = ROTATE_PLAIN;
@@ -143,6 +148,14 @@ static int open_gzip(struct follower *follower, int fd)
 	return -ENOMEM;
 }
 
+static void go_on_from(struct follower *follower, uint64_t offset)
+{
+	if (offset < follower->cursor.offset)
+		say(follower, "%s: another file, or shorter than it was: read from its beginning",
+			follower->cursor.name);
+	follower->cursor.offset = offset;
+}
+
 /*
  * To where the cursor stands in the plain form, if a line begins there: after a power loss the
  * writer may have gone on from before it. 0 or -errno.
@@ -155,13 +168,24 @@ static int go_on(struct follower *follower, const struct stat *stat)
 
 	if (got < 0)
 		return (int)got;
-	if (before != '\n')
-		offset = 0;
-	if (offset < follower->cursor.offset)
-		say(follower, "%s: another file, or shorter than it was: read from its beginning",
-			follower->cursor.name);
-	follower->cursor.offset = offset;
+	go_on_from(follower, before == '\n' ? offset : 0);
 	return 0;
+}
+
+/* The same in the compressed form. What is damaged before that is told when it is read. */
+static void go_on_gzip(struct follower *follower)
+{
+	const uint64_t offset = follower->cursor.offset;
+	char before = '\n';
+	int got = 1, error = Z_OK;
+
+	if (!offset || gzdirect(follower->gzip))
+		return;
+	if (gzseek(follower->gzip, (z_off_t)(offset - 1), SEEK_SET) >= 0)
+		got = gzread(follower->gzip, &before, 1);
+	(void)gzerror(follower->gzip, &error);
+	if (error == Z_OK && (got == 0 || before != '\n'))
+		go_on_from(follower, 0);
 }
 
 /* Opens the file in the form that was found. 1: done. 0: it has gone meanwhile. */
@@ -185,6 +209,8 @@ static int open_form(struct follower *follower, int directory_fd, const struct r
 		error = go_on(follower, &stat);
 	} else {
 		error = open_gzip(follower, fd);
+		if (!error)
+			go_on_gzip(follower);
 	}
 	if (error) {
 		close_file(follower);
@@ -195,9 +221,17 @@ static int open_form(struct follower *follower, int directory_fd, const struct r
 	return 1;
 }
 
+/* Numbers have no gaps but where files have gone. */
+static bool is_apart(const struct rotate_name *from, const struct rotate_name *to)
+{
+	return to->number > (to->day == from->day ? from->number + 1 : 0);
+}
+
 /* The cursor's file, or the next one. 1: one is open. 0: there is none. */
 static int open_file(struct follower *follower, bool newer)
 {
+	const struct rotate_name from = follower->name;
+	const bool goes_on = newer;
 	_cleanup_(cleanup_close) int directory_fd =
 		open(follower->options.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct rotate_name name = {};
@@ -219,6 +253,9 @@ static int open_file(struct follower *follower, bool newer)
 		newer = false;
 		found = open_form(follower, directory_fd, &name);
 	} while (!found);
+	if (goes_on && is_apart(&from, &follower->name))
+		say(follower, "%s: files before it have gone; what they had is missed",
+			follower->cursor.name);
 	return found;
 }
 
@@ -407,19 +444,51 @@ int follower_keep(struct follower *follower, struct diag *diag)
 	return 0;
 }
 
-/* Where to begin. */
-static int load(struct follower *follower, struct diag *diag)
+/* Where the newest file is of a day before: the writer's zone may be another. */
+static int go_back(int directory_fd, struct rotate_name *name)
 {
-	struct cursor *cursor = &follower->cursor;
-	char today[ROTATE_NAME_BYTES];
-	struct diag words = {};
-	int error = rotate_name_at(ROTATE_LINES, clock_ns(CLOCK_REALTIME), today);
+	struct rotate_list list;
+	int error = rotate_list(directory_fd, &list);
+	size_t i;
 
 	if (error)
+		return error;
+	for (i = list.count; i && !has_lines(&list.files[i - 1]); i--)
+		;
+	if (i && list.files[i - 1].name.day < name->day)
+		name->day = list.files[i - 1].name.day;
+	free(list.files);
+	return 0;
+}
+
+/* Without a cursor. */
+static int find_first(int directory_fd, char ret_name[ROTATE_NAME_BYTES], struct diag *diag)
+{
+	struct rotate_name name = {};
+	int error = rotate_name_at(ROTATE_LINES, clock_ns(CLOCK_REALTIME), ret_name);
+
+	if (error || !rotate_name_get(ret_name, &name))
 		return diag_set(diag, error, "today has no date that a file can have");
-	(void)snprintf(cursor->name, sizeof(cursor->name), "%s", today);
+	error = go_back(directory_fd, &name);
+	if (error)
+		return diag_set(diag, error, "cannot list the files: %s", strerror(-error));
+	rotate_name_put(&name, ret_name);
+	return 0;
+}
+
+/* Where to begin. */
+static int load(struct follower *follower, int directory_fd, struct diag *diag)
+{
+	struct cursor *cursor = &follower->cursor;
+	char first[ROTATE_NAME_BYTES];
+	struct diag words = {};
+	int error = find_first(directory_fd, first, diag);
+
+	if (error)
+		return error;
+	(void)snprintf(cursor->name, sizeof(cursor->name), "%s", first);
 	if (follower->options.cursor)
-		error = cursor_load(follower->options.cursor, today, cursor, &words);
+		error = cursor_load(follower->options.cursor, first, cursor, &words);
 	if (error < 0)
 		return diag_set(diag, error, "%s", words.text);
 	if (error > 0)
@@ -431,8 +500,8 @@ static int load(struct follower *follower, struct diag *diag)
 	return 0;
 }
 
-static int open_follower(
-	const struct follow_options *options, struct follower **ret_follower, struct diag *diag)
+static int open_follower(const struct follow_options *options, int directory_fd,
+	struct follower **ret_follower, struct diag *diag)
 {
 	struct follower *follower = calloc(1, sizeof(*follower));
 	int error;
@@ -441,7 +510,7 @@ static int open_follower(
 		return diag_set(diag, -ENOMEM, "out of memory");
 	follower->options = *options;
 	follower->fd = -1;
-	error = load(follower, diag);
+	error = load(follower, directory_fd, diag);
 	if (error) {
 		follower_close(follower);
 		return error;
@@ -453,13 +522,13 @@ static int open_follower(
 int follower_open(
 	const struct follow_options *options, struct follower **ret_follower, struct diag *diag)
 {
-	int fd = open(options->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_(cleanup_close) int fd =
+		open(options->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0)
 		return diag_set(
 			diag, -errno, "cannot open %s: %s", options->directory, strerror(errno));
-	(void)close(fd);
-	return open_follower(options, ret_follower, diag);
+	return open_follower(options, fd, ret_follower, diag);
 }
 
 void follower_close(struct follower *follower)

@@ -23,9 +23,9 @@ struct cursor {
 
 /*
  * 0, or 1 where there is no cursor or what is there is none: then the result is the beginning of
- * the file `today`, and `diag` says which of the two it is. -errno: it is there and cannot be read.
+ * the file `first`, and `diag` says which of the two it is. -errno: it is there and cannot be read.
  */
-int cursor_load(const char *path, const char *today, struct cursor *ret_cursor, struct diag *diag);
+int cursor_load(const char *path, const char *first, struct cursor *ret_cursor, struct diag *diag);
 
 /*
  * Replaces the file at `path`, through PATH.tmp: after a power loss it is the old one or the new

@@ -4,7 +4,7 @@
  * order, by whole lines and byte offset, over their ends, their compression and their expiry.
  *
  * A file has ended when there is a newer one; then it is read to its end once more. Lines that are
- * written behind that (the clock was set back by more than an hour) are not seen. A line without
+ * written behind that (the clock was set back by more than two days) are not seen. A line without
  * its end waits for it, and is passed over when its file has ended. What is passed over, and what
  * went away unread, is said.
  */
@@ -20,8 +20,9 @@
 
 struct follow_options {
 	const char *directory;
-	const char
-		*cursor; /* a file's path; NULL: begin with today's first file, remember nothing */
+	/* A file's path. NULL: remember nothing, and begin with today's first file; as without a
+	 * cursor in it, where there is none of today or later, with the newest day's first. */
+	const char *cursor;
 	void (*say)(void *context, const char *text);
 	void *context;
 };
