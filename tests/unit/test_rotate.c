@@ -384,7 +384,6 @@ static void ended_files_are_compressed(void **unused)
 	work(&world);
 	assert_content(&world, TODAY ".1.gz", "c\n");
 	assert_int_equal(counters(&world)->files_compressed, 2);
-	assert_int_equal(counters(&world)->compressing_bytes, 0);
 	assert_int_equal(count_files(&world), 3);
 	world_deinit(&world);
 }
@@ -447,7 +446,7 @@ static void compression_takes_many_small_steps(void **unused)
 	put(&world, "d\n");
 	while (rotate_work(world.rotate)) {
 		if (++steps == 3)
-			assert_in_range(counters(&world)->compressing_bytes, 1, length - 1);
+			assert_true(is_there(&world, "pagestay-2026-01-01.jsonl.gz.tmp"));
 	}
 	assert_in_range(steps, length / 262144, length / 262144 + 3);
 	/* Broken off by the end of the writer: what was there is there. */
@@ -899,7 +898,6 @@ static void a_short_write_is_taken_back(void **unused)
 	assert_int_equal(counters(&world)->dropped, 6);
 	assert_int_equal(counters(&world)->appended, 2);
 	assert_int_equal(counters(&world)->synced, 2);
-	assert_int_equal(counters(&world)->bytes_written, 8);
 	assert_false(counters(&world)->paused);
 	world_deinit(&world);
 }

@@ -530,7 +530,6 @@ static int put(struct rotate *rotate, const char *bytes, size_t length)
 	rotate->good_bytes += length;
 	rotate->unsynced++;
 	rotate->counters.appended++;
-	rotate->counters.bytes_written += length;
 	rotate->counters.bytes_kept += length;
 	return 0;
 }

@@ -96,7 +96,6 @@ static int gzip_open(struct rotate *rotate, struct rotate_gzip *gzip)
 		    Z_DEFAULT_STRATEGY) != Z_OK)
 		return -ENOMEM;
 	gzip->has_stream = true;
-	rotate->counters.compressing_bytes = bytes;
 	return 0;
 }
 
@@ -198,7 +197,6 @@ void rotate_gzip_stop(struct rotate *rotate)
 		part_remove(rotate, gzip);
 	gzip_free(gzip);
 	rotate->gzip = NULL;
-	rotate->counters.compressing_bytes = 0;
 }
 
 static int pack(struct rotate_gzip *gzip, size_t length)
@@ -249,8 +247,6 @@ static int gzip_go_on(struct rotate *rotate, struct rotate_gzip *gzip)
 		return error;
 	if (length == 0)
 		return gzip_finish(rotate, gzip);
-	if (rotate->counters.compressing_bytes > (uint64_t)length)
-		rotate->counters.compressing_bytes -= (uint64_t)length;
 	return 1;
 }
 

@@ -100,7 +100,6 @@ static bool expire(struct rotate *rotate, const struct rotate_file *file)
 	if (unlinkat(rotate->directory_fd, name, 0))
 		return false;
 	rotate->counters.files_expired++;
-	rotate->counters.files--;
 	rotate->counters.bytes_kept -= file->bytes;
 	return true;
 }
@@ -119,12 +118,9 @@ static bool is_too_much(const struct rotate *rotate, size_t more_bytes)
 
 static void count(struct rotate *rotate, const struct rotate_list *list)
 {
-	rotate->counters.files = 0;
 	rotate->counters.bytes_kept = 0;
-	for (size_t i = 0; i < list->count; i++) {
-		rotate->counters.files += list->files[i].is_regular;
+	for (size_t i = 0; i < list->count; i++)
 		rotate->counters.bytes_kept += list->files[i].bytes;
-	}
 }
 
 static bool is_last(const struct rotate_list *list, size_t index)

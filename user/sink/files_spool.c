@@ -357,13 +357,8 @@ void spool_counters(struct spool *spool, struct files_counters *ret_counters)
 		.queued = spool->queued,
 		.synced = spool->now.synced,
 		.dropped = spool->dropped + spool->now.dropped,
-		.bytes_written = spool->now.bytes_written,
 		.files_begun = spool->now.files_begun,
 		.files_compressed = spool->now.files_compressed,
-		.files_expired = spool->now.files_expired,
-		.files = spool->now.files,
-		.bytes_kept = spool->now.bytes_kept,
-		.compressing_bytes = spool->now.compressing_bytes,
 		.paused = spool->now.paused,
 	};
 	(void)pthread_mutex_unlock(&spool->lock);

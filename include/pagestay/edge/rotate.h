@@ -53,13 +53,10 @@ struct rotate_counters {
 	uint64_t appended; /* appends that were written whole */
 	uint64_t synced;   /* of these: known to be on the disk */
 	uint64_t dropped;  /* appends that are not, and never will be, in a file */
-	uint64_t bytes_written;
 	uint64_t files_begun;
 	uint64_t files_compressed;
 	uint64_t files_expired;
-	uint64_t files;             /* of both kinds that are there, as last looked up */
-	uint64_t bytes_kept;        /* by these */
-	uint64_t compressing_bytes; /* still to be read of the file that is compressed; 0: none */
+	uint64_t bytes_kept; /* by files of both kinds, as last looked up */
 	bool paused;
 };
 

@@ -41,11 +41,8 @@ struct files_counters {
 	uint64_t queued;
 	uint64_t synced;  /* known to be on the disk */
 	uint64_t dropped; /* no room, or the disk failed */
-	uint64_t bytes_written;
-	uint64_t files_begun, files_compressed, files_expired;
-	uint64_t files, bytes_kept; /* that are there, of both kinds, as last looked up */
-	uint64_t compressing_bytes; /* still to compress of the file under way */
-	bool paused;                /* the disk does not take anything */
+	uint64_t files_begun, files_compressed;
+	bool paused; /* the disk does not take anything */
 };
 
 /* 0, or -errno with words; -EBUSY: another pagestay writes there. */
