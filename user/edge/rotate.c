@@ -328,6 +328,7 @@ static int open_name(struct rotate *rotate, bool exists)
 {
 	char name[ROTATE_NAME_BYTES];
 
+	rotate->is_about_file = true;
 	rotate_name_put(&rotate->name, name);
 	rotate->fd = openat(rotate->directory_fd, name,
 		O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC |
@@ -513,7 +514,7 @@ static int ready(struct rotate *rotate, size_t length, bool begins)
 		error = make_room(rotate, length);
 	if (error)
 		return error;
-	rotate->is_about_file = true;
+	rotate->is_about_file = rotate->fd >= 0;
 	if (rotate->fd >= 0)
 		return restore(rotate);
 	return rotate->options.kind == ROTATE_RECORDINGS && !begins

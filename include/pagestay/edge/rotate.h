@@ -90,7 +90,10 @@ bool rotate_is_due(struct rotate *rotate);
 /* The end of an interval: what was appended goes to the disk, what has had its time is removed. */
 void rotate_sync(struct rotate *rotate);
 
-/* A step of compression, of 256 KiB and some 20 ms: true if there is more to do. */
+/*
+ * A step of compression, of 256 KiB and some 20 ms: true if there is more to do. A file's first
+ * step looks for a torn end, which is as long as an append at most.
+ */
 bool rotate_work(struct rotate *rotate);
 
 const struct rotate_counters *rotate_counters(const struct rotate *rotate);
