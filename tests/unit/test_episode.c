@@ -500,6 +500,173 @@ static void the_table_and_the_openings_are_bounded(void **state)
 	teller_free(teller);
 }
 
+/*
+ * With real verdicts: a glibc server under load whose heap is x-rayed now and then.
+ */
+
+struct server {
+	struct teller *teller;
+	unsigned xray_s, second;
+	unsigned live_mib, held_mib; /* as of now */
+	bool gives_back;             /* address space comes and goes, whatever becomes of memory */
+	bool is_silent;              /* its heap cannot be walked any more */
+	struct allocators allocators;
+};
+
+static void server_begin(struct server *server, unsigned xray_s)
+{
+	const struct episode_options options = {0};
+	struct teller *teller = teller_new();
+
+	*server = (struct server){.teller = teller, .xray_s = xray_s};
+	server->allocators.count = 1;
+	server->allocators.list[0].name = ALLOCATOR_GLIBC;
+	episodes_free(teller->episodes);
+	teller->episodes = episodes_new(&options);
+	assert_non_null(teller->episodes);
+	teller->world.rows[0].allocators = &server->allocators;
+	teller->world.rows[0].heap = NULL;
+	teller->world.rows[0].heap_age_s = NAN;
+	teller->world.rows[0].lazyfree_bytes = 0;
+}
+
+static void server_xray(struct server *server)
+{
+	struct heap *heap = &server->teller->world.processes[0].heap;
+
+	heap->live_bytes = server->live_mib * WORLD_MIB;
+	heap->cached_bytes = 0;
+	heap->held_free_bytes = heap->held_free_resident_bytes = server->held_mib * WORLD_MIB;
+	heap->trimmable_bytes = server->held_mib * WORLD_MIB;
+	heap->trimmable_top_bytes = heap->top_resident_bytes = heap->page_pinned_bytes = 0;
+	heap->system_bytes = (server->live_mib + server->held_mib) * WORLD_MIB;
+	heap->lost_segments = 0;
+	server->teller->world.rows[0].heap = heap;
+	server->teller->world.rows[0].heap_age_s = 0;
+}
+
+/* Reports every 10 s. What is told of them, without the dots of the others. */
+static const char *server_runs(struct server *server, unsigned minutes)
+{
+	struct report_process *row = &server->teller->world.rows[0];
+	struct history *history = &server->teller->world.processes[0].history;
+
+	memset(server->teller->told, 0, sizeof(server->teller->told));
+	for (unsigned i = 0; i < minutes * 6; i++, server->second += 10) {
+		row->anon_bytes = (server->live_mib + server->held_mib + 5) * WORLD_MIB;
+		row->rss_bytes = row->anon_bytes + 10 * WORLD_MIB;
+		memset(row->counters, 0, sizeof(row->counters));
+		row->counters[PS_REQUESTS] = 100;
+		if (server->gives_back)
+			row->counters[PS_MMAP_ANON_BYTES] = row->counters[PS_MUNMAP_BYTES] =
+				200 * WORLD_MIB;
+		row->heap_age_s += 10;
+		if (!server->is_silent && server->second % server->xray_s == 30 % server->xray_s)
+			server_xray(server);
+		history_fold(history, row, 10 * WORLD_S, (600 + server->second) * WORLD_S);
+		assert_int_equal(episodes_fold(server->teller->episodes,
+					 &server->teller->world.report, note, server->teller),
+			0);
+		world_tick(&server->teller->world);
+	}
+	return server->teller->told;
+}
+
+/* Between x-rays the kernel sees only that RSS once was higher, or that space goes back. */
+static void one_retention_is_one_incident_between_xrays(void **state)
+{
+	static const struct {
+		unsigned xray_s, most_mib;
+		bool gives_back;
+	} cases[] = {{10, 1200, false}, {300, 1200, false}, {600, 1200, false}, {600, 800, false},
+		{600, 800, true}, {3600, 1200, false}, {3600, 800, true}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		unsigned hours = cases[i].xray_s > 600 ? 12 : 4;
+		struct server server;
+
+		server_begin(&server, cases[i].xray_s);
+		server.gives_back = cases[i].gives_back;
+		server.live_mib = 45;
+		server.held_mib = cases[i].most_mib;
+		assert_string_equal(server_runs(&server, 20), cases[i].xray_s == 10 ? "CO" : "");
+		server.held_mib = 800;
+		assert_string_equal(
+			server_runs(&server, hours * 60), cases[i].xray_s == 10 ? "" : "CO");
+		/* It was returned: the next x-ray says so, or RSS alone. */
+		server.held_mib = i % 2 ? 12 : 5;
+		assert_string_equal(server_runs(&server, hours * 60), "X");
+		assert_int_equal(server.teller->opened, 1);
+		teller_free(server.teller);
+	}
+}
+
+/* Below what makes an incident, the same: it begins once, and ceases once. */
+static void one_small_retention_is_told_once_between_xrays(void **state)
+{
+	struct server server;
+
+	server_begin(&server, 600);
+	server.live_mib = 45;
+	server.held_mib = 70;
+	(void)server_runs(&server, 20);
+	server.held_mib = 40;
+	server.gives_back = true;
+	assert_string_equal(server_runs(&server, 6 * 60), "C");
+	assert_int_equal(server.teller->service.code, R);
+	server.held_mib = 1;
+	assert_string_equal(server_runs(&server, 6 * 60), "C");
+	assert_false(server.teller->service.code == R);
+	teller_free(server.teller);
+}
+
+/* Where no x-ray comes any more, what is left tells, and time. */
+static void an_incident_does_not_wait_for_an_xray_for_ever(void **state)
+{
+	static const struct {
+		unsigned held_mib, hours;
+	} cases[] = {{1, 1}, {100, 1}, {650, 49}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct server server;
+
+		server_begin(&server, 10);
+		server.live_mib = 10;
+		server.held_mib = 1200;
+		assert_string_equal(server_runs(&server, 20), "CO");
+		server.is_silent = true;
+		assert_string_equal(server_runs(&server, 2), "");
+		server.held_mib = cases[i].held_mib;
+		if (cases[i].hours > 24)
+			assert_string_equal(server_runs(&server, 24 * 60), "");
+		assert_string_equal(server_runs(&server, cases[i].hours * 60), "X");
+		teller_free(server.teller);
+	}
+}
+
+/* An incident ends by what is as sure as what opened it. */
+static void what_is_doubtful_closes_nothing(void **state)
+{
+	struct teller *teller = teller_new();
+
+	reports(teller, 3, R, 100, 0);
+	assert_told(teller, "..C.O");
+	for (int i = 0; i < 20; i++) {
+		world_set(&teller->world, 0, VERDICT_RETURNING, 100, 0);
+		teller->world.rows[0].cpu_ns = 59;
+		report(teller);
+	}
+	assert_told(teller, "....................");
+	/* So little memory that whatever it is can be no incident. */
+	for (int i = 0; i < 6; i++) {
+		world_set(&teller->world, 0, U, 0, 0);
+		teller->world.rows[0].rss_bytes = 31 * WORLD_MIB;
+		report(teller);
+	}
+	assert_told(teller, "......X");
+	teller_free(teller);
+}
+
 /* Any numbers, also forged ones: an incident closes once, and only what is open. */
 static void chance_breaks_no_rule(void **state)
 {
@@ -566,6 +733,10 @@ int main(void)
 		cmocka_unit_test(a_restart_between_two_runs_is_told),
 		cmocka_unit_test(an_incident_survives_its_oldest_worker),
 		cmocka_unit_test(the_table_and_the_openings_are_bounded),
+		cmocka_unit_test(one_retention_is_one_incident_between_xrays),
+		cmocka_unit_test(one_small_retention_is_told_once_between_xrays),
+		cmocka_unit_test(an_incident_does_not_wait_for_an_xray_for_ever),
+		cmocka_unit_test(what_is_doubtful_closes_nothing),
 		cmocka_unit_test(chance_breaks_no_rule),
 	};
 

@@ -23,6 +23,9 @@
 /* A state is told when it is the same in so many judged reports. */
 #define SETTLED 2
 
+/* X-rays are a day apart at most: behind one so old there comes no other. */
+#define XRAY_LAST_S (2 * 86400.0)
+
 /* Of the limit's steps, the one from which there is an incident: three quarters. */
 #define ALARMING_STEP 2
 
@@ -47,10 +50,13 @@ struct entry {
 	enum verdict_cause main_cause;
 	double main_confidence;
 	bool kept_known;
+	bool is_unseen;        /* the x-ray of one of its processes is too old for verdicts */
+	uint64_t unseen_bytes; /* held free by such x-rays, as far as it may still be there */
 	/* Of reports before. */
 	unsigned absent;     /* reports without it */
 	unsigned alarming;   /* judged reports in a row in which it was one for an incident */
 	unsigned calm;       /* judged reports in a row in which it was none any more */
+	unsigned quiet;      /* judged reports in a row in which it neither retained nor grew */
 	uint64_t alarm_ns;   /* since the first of the alarming ones */
 	unsigned same;       /* judged reports in a row with this code and cause */
 	unsigned limit_step; /* told: 0 none, 1 a half, 2 three quarters, 3 nine tenths */
@@ -171,27 +177,46 @@ static uint64_t held_bytes(const struct heap *heap)
 	if (!heap)
 		return REPORT_UNKNOWN;
 	if (heap->allocator == ALLOCATOR_JEMALLOC && heap->dirty_bytes != HEAP_UNKNOWN)
-		return sum(heap->dirty_bytes,
-			heap->muzzy_bytes == HEAP_UNKNOWN ? 0 : heap->muzzy_bytes);
+		return heap->dirty_bytes;
 	return heap->held_free_resident_bytes;
+}
+
+/* What is not known is the greatest number. */
+static uint64_t within(const struct report_process *process, uint64_t bytes)
+{
+	uint64_t most =
+		process->anon_bytes < process->rss_bytes ? process->anon_bytes : process->rss_bytes;
+
+	return bytes != REPORT_UNKNOWN && bytes > most ? most : bytes;
+}
+
+uint64_t process_kept_bytes(const struct report_process *process)
+{
+	uint64_t kept = held_bytes(process->heap), pages = process->retention.kept.value;
+
+	if (kept == REPORT_UNKNOWN && pages != REPORT_UNKNOWN && process->page_bytes)
+		kept = pages > UINT64_MAX / 2 / process->page_bytes ? UINT64_MAX - 1
+								    : pages * process->page_bytes;
+	return within(process, kept);
 }
 
 static uint64_t kept_bytes(const struct report_process *process, const struct verdict *verdict)
 {
-	uint64_t kept = held_bytes(process->heap), pages = process->retention.kept.value;
+	uint64_t held = within(process, held_bytes(process->heap));
 	uint64_t forecast = verdict->code == VERDICT_RETAINING && verdict->remedy_count
-				    ? verdict->remedies[0].forecast_bytes
+				    ? within(process, verdict->remedies[0].forecast_bytes)
 				    : REPORT_UNKNOWN;
 
-	if (forecast != REPORT_UNKNOWN && (kept == REPORT_UNKNOWN || forecast > kept))
-		kept = forecast;
-	if (kept == REPORT_UNKNOWN && pages != REPORT_UNKNOWN && process->page_bytes)
-		kept = pages > UINT64_MAX / 2 / process->page_bytes ? UINT64_MAX - 1
-								    : pages * process->page_bytes;
-	if (kept != REPORT_UNKNOWN && process->rss_bytes != REPORT_UNKNOWN &&
-		kept > process->rss_bytes)
-		kept = process->rss_bytes;
-	return kept;
+	if (forecast != REPORT_UNKNOWN && (held == REPORT_UNKNOWN || forecast > held))
+		return forecast;
+	return process_kept_bytes(process);
+}
+
+/* There was an x-ray, verdicts do not go by it any more, and another one is to be expected. */
+static bool is_unseen(const struct report_process *process)
+{
+	return process->heap && process->heap_age_s > VERDICT_XRAY_AGE_S &&
+	       process->heap_age_s < XRAY_LAST_S;
 }
 
 static uint64_t grown_bytes(const struct report_process *process)
@@ -235,6 +260,12 @@ static void add_bytes(
 	if (kept != REPORT_UNKNOWN) {
 		entry->now.kept_bytes = sum(entry->kept_known ? entry->now.kept_bytes : 0, kept);
 		entry->kept_known = true;
+	}
+	if (is_unseen(process)) {
+		uint64_t held = within(process, held_bytes(process->heap));
+
+		entry->is_unseen = true;
+		entry->unseen_bytes = sum(entry->unseen_bytes, held == REPORT_UNKNOWN ? 0 : held);
 	}
 	entry->now.grown_bytes = sum(entry->now.grown_bytes, grown);
 	choose_main(entry, process, verdict, !keeps(verdict->code) ? rss : is_grown ? grown : kept);
@@ -428,7 +459,7 @@ static bool restarted(struct fold *fold, struct entry *entry, const struct servi
 	bool was_worth = keeps(entry->told_code) || entry->limit_step ||
 			 old->peak_rss_bytes >= fold->episodes->options.open_bytes;
 
-	entry->alarming = entry->calm = entry->same = entry->limit_step = 0;
+	entry->alarming = entry->calm = entry->quiet = entry->same = entry->limit_step = 0;
 	entry->alarm_ns = 0;
 	entry->service.bytes = 0;
 	entry->service.peak_rss_bytes = entry->service.load.rss_bytes;
@@ -467,29 +498,59 @@ static void take_verdict(struct entry *entry)
 	service->confidence = entry->main_confidence;
 }
 
+/* An incident's growth counts from where it began, also before this run. */
+static void measure_growth(struct service *service)
+{
+	uint64_t above;
+
+	if (!service->open || service->episode.floor_bytes >= service->load.rss_bytes)
+		return;
+	above = service->load.rss_bytes - service->episode.floor_bytes;
+	if (above > service->load.grown_bytes)
+		service->load.grown_bytes = above;
+}
+
+/*
+ * What an x-ray found is not over because it has aged: the kernel alone knows of nothing that is
+ * free, and takes it for steady or returning. That more than half of it is gone is seen all the
+ * same.
+ */
+static bool is_out_of_sight(const struct entry *entry)
+{
+	const struct service *service = &entry->service;
+	uint64_t left =
+		service->code == VERDICT_GROWING ? service->load.grown_bytes : entry->unseen_bytes;
+
+	return entry->is_unseen && keeps(service->code) && !keeps(entry->main_code) &&
+	       left > service->bytes / 2;
+}
+
+/* Whatever it is, it is below half of the threshold. */
+static bool has_little(const struct episode_options *options, const struct entry *entry)
+{
+	uint64_t rss = entry->service.load.rss_bytes;
+
+	return rss && rss < options->open_bytes / 2;
+}
+
 static void measure(struct entry *entry)
 {
 	struct service *service = &entry->service;
 	bool by_growth = service->code == VERDICT_GROWING ||
 			 (!keeps(service->code) && service->open && service->episode.by_growth);
 
-	if (service->open && service->episode.floor_bytes < service->load.rss_bytes) {
-		uint64_t above = service->load.rss_bytes - service->episode.floor_bytes;
-
-		if (above > service->load.grown_bytes)
-			service->load.grown_bytes = above;
-	}
 	if (service->load.kept_bytes == REPORT_UNKNOWN)
 		by_growth = true;
 	service->bytes = by_growth ? service->load.grown_bytes : service->load.kept_bytes;
 }
 
-/* Counts on from report to report. `judged`: the main process has a verdict now. */
+/* Counts on from report to report. `judged`: there is a verdict now. */
 static void count(const struct episode_options *options, struct entry *entry, bool judged,
 	uint64_t interval_ns)
 {
 	struct service *service = &entry->service;
-	bool is_calm = !keeps(service->code) || service->bytes < options->open_bytes / 2;
+	bool is_calm = service->bytes < options->open_bytes / 2 ||
+		       (!keeps(service->code) && service->confidence >= options->confidence);
 	bool is_alarming = keeps(service->code) && service->confidence >= options->confidence &&
 			   service->bytes >= options->open_bytes;
 
@@ -501,9 +562,11 @@ static void count(const struct episode_options *options, struct entry *entry, bo
 	}
 	if (!judged) {
 		entry->alarm_ns = entry->alarming ? sum(entry->alarm_ns, interval_ns) : 0;
+		entry->calm += has_little(options, entry);
 		return;
 	}
 	entry->same++;
+	entry->quiet = keeps(service->code) ? 0 : entry->quiet + 1;
 	entry->alarming = is_alarming ? entry->alarming + 1 : 0;
 	entry->alarm_ns = is_alarming ? sum(entry->alarm_ns, interval_ns) : 0;
 	entry->calm = is_calm ? entry->calm + 1 : 0;
@@ -522,7 +585,8 @@ static bool has_changed(const struct episode_options *options, const struct entr
 	const struct service *service = &entry->service;
 
 	if (!keeps(service->code))
-		return keeps(entry->told_code) && entry->calm >= options->close_intervals;
+		return !service->open && keeps(entry->told_code) &&
+		       entry->quiet >= options->close_intervals;
 	if (entry->same < SETTLED || service->bytes < options->event_bytes)
 		return false;
 	if (service->code != entry->told_code)
@@ -559,7 +623,7 @@ static void judge(struct fold *fold, struct entry *entry)
 	struct service *service = &entry->service;
 	const struct service old = *service;
 	unsigned step_before = entry->limit_step;
-	bool is_new_lot = is_restart(entry);
+	bool is_new_lot = is_restart(entry), judged;
 
 	entry->absent = 0;
 	entry->restored = false;
@@ -571,14 +635,15 @@ static void judge(struct fold *fold, struct entry *entry)
 	service_name_of(entry->main, &service->name);
 	if (is_new_lot && restarted(fold, entry, &old))
 		return;
-	if (entry->main_code != VERDICT_UNKNOWN) {
+	measure_growth(service);
+	judged = entry->main_code != VERDICT_UNKNOWN && !is_out_of_sight(entry);
+	if (judged)
 		take_verdict(entry);
+	if (judged || has_little(&fold->episodes->options, entry))
 		measure(entry);
-	}
 	if (service->open)
 		follow_incident(service);
-	count(&fold->episodes->options, entry, entry->main_code != VERDICT_UNKNOWN,
-		fold->report->interval_ns);
+	count(&fold->episodes->options, entry, judged, fold->report->interval_ns);
 	entry->limit_step = limit_step(fold, entry);
 	if (entry->limit_step >= ALARMING_STEP)
 		entry->calm = 0;
@@ -613,7 +678,8 @@ int episodes_fold(
 	HASH_ITER (hh, episodes->table, entry, next) {
 		memset(&entry->now, 0, sizeof(entry->now));
 		entry->main = NULL;
-		entry->kept_known = false;
+		entry->kept_known = entry->is_unseen = false;
+		entry->unseen_bytes = 0;
 	}
 	for (size_t i = 0; i < report->process_count; i++)
 		take_row(episodes, &report->processes[i]);

@@ -159,17 +159,9 @@ static struct gathered *gather(struct narrative *narrative, struct scratch *scra
 
 static uint64_t kept_bytes(const struct report_process *process)
 {
-	uint64_t pages = process->retention.kept.value;
-	uint64_t bytes = process->heap ? process->heap->held_free_resident_bytes : HEAP_UNKNOWN;
+	uint64_t kept = process_kept_bytes(process);
 
-	if (process->heap && process->heap->allocator == ALLOCATOR_JEMALLOC)
-		bytes = process->heap->dirty_bytes;
-	if (bytes == HEAP_UNKNOWN && pages != REPORT_UNKNOWN && process->page_bytes)
-		bytes = pages > UINT64_MAX / 2 / process->page_bytes ? 0
-								     : pages * process->page_bytes;
-	if (bytes == HEAP_UNKNOWN || process->rss_bytes == REPORT_UNKNOWN)
-		return 0;
-	return bytes < process->rss_bytes ? bytes : process->rss_bytes;
+	return kept == REPORT_UNKNOWN || process->rss_bytes == REPORT_UNKNOWN ? 0 : kept;
 }
 
 static void fold_row(

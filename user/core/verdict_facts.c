@@ -35,8 +35,6 @@
 /* Blocks of a size that the threshold has risen to explain at most so many times their size. */
 #define RATCHET_BLOCKS 32
 
-#define XRAY_AGE_S 60 /* what is older says nothing of now */
-
 #define LONG_DECAY_MS 60000 /* jemalloc's default is 10 s */
 
 #define NS_PER_S 1e9
@@ -440,8 +438,9 @@ void facts_of(const struct report_process *process, struct facts *ret_facts)
 	facts->process = process;
 	heap_unknown(&facts->no_heap);
 	history_init(&facts->no_history);
-	facts->heap = process->heap && !(process->heap_age_s > XRAY_AGE_S) ? process->heap
-									   : &facts->no_heap;
+	facts->heap = process->heap && !(process->heap_age_s > VERDICT_XRAY_AGE_S)
+			      ? process->heap
+			      : &facts->no_heap;
 	facts->history = process->history ? process->history : &facts->no_history;
 	facts_of_memory(process, facts);
 	facts_of_allocator(facts);

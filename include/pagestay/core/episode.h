@@ -9,13 +9,17 @@
  *
  * Its bytes are, while it retains: what the x-ray finds held free, or what the first remedy would
  * give back if that is more, or the pages that requests keep where there was no x-ray; while it
- * grows: RSS above the least that was seen. A report in which it has no verdict changes nothing.
+ * grows: RSS above the least that was seen. A report in which it has no verdict changes nothing;
+ * nor does one in which an x-ray by which it retained or grew is too old for verdicts
+ * (VERDICT_XRAY_AGE_S) and at least half of those bytes may still be there: the kernel alone sees
+ * no free memory.
  *
  * An incident opens when a service retained or grew with `confidence` and `open_bytes` in
  * `open_intervals` judged reports in a row, or for `open_ns`; doubles when its bytes are twice what
- * was told last; closes when it was below half of `open_bytes`, or steady or returning, in
- * `close_intervals` judged reports in a row, or when its processes are all gone or replaced. The
- * service that a watchdog restarts at `limit_bytes` also opens one at three quarters of that.
+ * was told last; closes when it was below half of `open_bytes`, or steady or returning with
+ * `confidence`, in `close_intervals` judged reports in a row, or when its processes are all gone or
+ * replaced. RSS below half of `open_bytes` needs no verdict. The service that a watchdog restarts
+ * at `limit_bytes` also opens one at three quarters of that.
  *
  * Of one service and one report there is at most one happening besides OPENED.
  */
@@ -157,5 +161,12 @@ uint64_t episodes_not_followed(const struct episodes *episodes);
 void episode_subject(const struct service_name *name, char ret_subject[EPISODE_SUBJECT_BYTES]);
 
 void service_name_of(const struct report_process *process, struct service_name *ret_name);
+
+/*
+ * What a process keeps: free and resident by its newest x-ray, however old (of jemalloc its dirty
+ * pages; muzzy ones are lazily freed), or without one the pages of its requests; no more than it
+ * has. REPORT_UNKNOWN.
+ */
+uint64_t process_kept_bytes(const struct report_process *process);
 
 #endif

@@ -34,6 +34,8 @@
 
 #define VERDICT_WATCHED_S 60
 
+#define VERDICT_XRAY_AGE_S 60 /* an x-ray that is older says nothing of now */
+
 enum verdict_code {
 	VERDICT_UNKNOWN,   /* the evidence says what to wait for */
 	VERDICT_STEADY,    /* memory does not grow, and little of it is free */
