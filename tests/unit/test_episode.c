@@ -310,6 +310,23 @@ static void the_limit_is_told_in_steps(void **state)
 	teller_free(teller);
 }
 
+/* Garbage that is collected moves RSS up and down around each step. */
+static void a_step_of_the_limit_is_told_once(void **state)
+{
+	static const unsigned steps_mib[] = {256, 384, 461};
+	struct teller *teller = teller_new();
+
+	world_process_init(&teller->world, 0, "innerwarden-agent.service", "innerwarden-age");
+	for (size_t step = 0; step < 3; step++) {
+		for (unsigned i = 0; i < 20; i++)
+			reports(teller, 1, N, 0, steps_mib[step] - (i % 2 ? 34 : 31));
+		assert_told(teller, step == 0   ? ".L..................."
+				    : step == 1 ? ".OL..................."
+						: ".L...................");
+	}
+	teller_free(teller);
+}
+
 static void names_are_harmless(void **state)
 {
 	static const struct {
@@ -726,6 +743,7 @@ int main(void)
 		cmocka_unit_test(what_is_gone_closes),
 		cmocka_unit_test(workers_are_one_service),
 		cmocka_unit_test(the_limit_is_told_in_steps),
+		cmocka_unit_test(a_step_of_the_limit_is_told_once),
 		cmocka_unit_test(names_are_harmless),
 		cmocka_unit_test(ids_have_the_minute_and_are_never_used_twice),
 		cmocka_unit_test(dates_of_ids_are_those_of_the_calendar),

@@ -26,8 +26,12 @@
 /* X-rays are a day apart at most: behind one so old there comes no other. */
 #define XRAY_LAST_S (2 * 86400.0)
 
-/* Of the limit's steps, the one from which there is an incident: three quarters. */
-#define ALARMING_STEP 2
+/* Steps of the limit that are told, in percent: a half, three quarters, nine tenths. */
+static const unsigned limit_steps[] = {0, 50, 75, 90};
+
+#define LAST_STEP     3
+#define ALARMING_STEP 2  /* from it on there is an incident */
+#define STEP_SLACK    10 /* so far below a step that was told, it is over */
 
 /* An id has a minute in it: as many as are opened in some, and tries to find a free one. */
 #define USED_IDS 256
@@ -432,18 +436,19 @@ static void open_incident(struct fold *fold, struct entry *entry)
 	tell(fold, entry, &happening);
 }
 
-/* Which share of the limit is reached. A half that was told stays so until well below it. */
+/* Which share of the limit is reached. A step that was told stays so until well below it. */
 static unsigned limit_step(const struct fold *fold, const struct entry *entry)
 {
-	uint64_t limit = fold->episodes->options.limit_bytes;
-	uint64_t rss = entry->service.load.rss_bytes;
+	uint64_t percent = fold->episodes->options.limit_bytes / 100;
+	unsigned step = entry->service.limited ? LAST_STEP : 0;
 
-	if (!entry->service.limited || rss < limit / 10 * 4)
-		return 0;
-	return rss >= limit / 10 * 9  ? 3
-	       : rss >= limit / 4 * 3 ? 2
-	       : rss >= limit / 2     ? 1
-				      : entry->limit_step > 0;
+	for (; step; step--) {
+		unsigned slack = step <= entry->limit_step ? STEP_SLACK : 0;
+
+		if (entry->service.load.rss_bytes >= percent * (limit_steps[step] - slack))
+			break;
+	}
+	return step;
 }
 
 /* A new lot of processes: what is known of the old ones is told, and ends. */
