@@ -229,14 +229,40 @@ static void a_restart_is_told_and_closes(void **state)
 	assert_int_equal(teller->last.before_rss_bytes, 132 * WORLD_MIB);
 	assert_int_equal(teller->last.before_ns, 30 * WORLD_S);
 	assert_int_equal(teller->last.before, R);
+	assert_int_equal(teller->last.restarts, 1);
 	/* Without an incident it is told as well, if it was worth a word. */
-	reports(teller, 2, R, 40, 0);
+	reports(teller, 360, R, 40, 0);
+	memset(teller->told, 0, sizeof(teller->told));
+	assert_int_equal(teller->last.before, U);
 	teller->world.rows[0].key.start_ns += 50 * WORLD_S;
 	reports(teller, 2, R, 1, 0);
-	assert_told(teller, "..C.R.");
+	assert_told(teller, ".R.");
+	assert_int_equal(teller->last.before, R);
+	assert_int_equal(teller->service.code, U);
 	teller->world.rows[0].key.start_ns += 50 * WORLD_S;
 	reports(teller, 2, R, 1, 0);
 	assert_told(teller, "..");
+	teller_free(teller);
+}
+
+/* At each report a new process, for a day. */
+static void a_crash_loop_is_told_once_an_hour(void **state)
+{
+	struct teller *teller = teller_new();
+	unsigned told = 0;
+	uint64_t restarts = 0;
+
+	reports(teller, 2, R, 40, 0);
+	for (unsigned i = 0; i < 8640; i++) {
+		teller->world.rows[0].key.start_ns += 10 * WORLD_S;
+		reports(teller, 1, U, 100, 0);
+		if (!teller->per_report[HAPPENING_RESTARTED])
+			continue;
+		told++;
+		restarts += teller->last.restarts;
+	}
+	assert_int_equal(told, 24);
+	assert_int_equal(restarts, 1 + 23 * 360);
 	teller_free(teller);
 }
 
@@ -740,6 +766,7 @@ int main(void)
 		cmocka_unit_test(a_double_is_told_once),
 		cmocka_unit_test(an_incident_closes_after_six_calm_reports),
 		cmocka_unit_test(a_restart_is_told_and_closes),
+		cmocka_unit_test(a_crash_loop_is_told_once_an_hour),
 		cmocka_unit_test(what_is_gone_closes),
 		cmocka_unit_test(workers_are_one_service),
 		cmocka_unit_test(the_limit_is_told_in_steps),

@@ -55,10 +55,11 @@ static void a_day_is_told_by_the_first_report_of_the_next(void **state)
 
 	for (int i = 0; i < 5; i++)
 		fold(day, 20260102);
-	narrative_count(&day->narrative, HAPPENING_OPENED);
-	narrative_count(&day->narrative, HAPPENING_OPENED);
-	narrative_count(&day->narrative, HAPPENING_CLOSED);
-	narrative_count(&day->narrative, HAPPENING_CHANGED);
+	narrative_count(&day->narrative, HAPPENING_OPENED, 0);
+	narrative_count(&day->narrative, HAPPENING_OPENED, 0);
+	narrative_count(&day->narrative, HAPPENING_CLOSED, 1);
+	narrative_count(&day->narrative, HAPPENING_RESTARTED, 7);
+	narrative_count(&day->narrative, HAPPENING_CHANGED, 0);
 	assert_int_equal(day->count, 0);
 	fold(day, 20260103);
 	assert_int_equal(day->count, 1);
@@ -68,6 +69,7 @@ static void a_day_is_told_by_the_first_report_of_the_next(void **state)
 	assert_int_equal(day->last.returned_bytes, 5 * 4096);
 	assert_int_equal(day->last.opened, 2);
 	assert_int_equal(day->last.closed, 1);
+	assert_int_equal(day->last.restarted, 8);
 	assert_int_equal(day->last.observed_ns, 50 * WORLD_S);
 	assert_int_equal(day->last.from_wall_ns, WORLD_WALL_NS);
 	assert_int_equal(day->last.to_wall_ns, WORLD_WALL_NS + 40 * WORLD_S);

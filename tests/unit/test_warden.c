@@ -161,6 +161,16 @@ static struct scene *scene_new(void)
 	return scene;
 }
 
+/* As after a restart: nothing is known of the new processes. */
+static void make_new_lot(struct scene *scene)
+{
+	scene->service.code = VERDICT_UNKNOWN;
+	scene->service.cause = CAUSE_NONE;
+	scene->service.confidence = 0;
+	scene->service.bytes = 0;
+	scene->happening.restarts = 3;
+}
+
 static json_t *record(struct scene *scene, size_t *ret_length)
 {
 	struct warden_record *made =
@@ -195,6 +205,12 @@ static void every_kind_has_every_field(void **state)
 
 			scene->happening.kind = kind;
 			scene->happening.reason = reason;
+			if (kind == HAPPENING_RESTARTED && reason != CLOSED_RESTARTED) {
+				free(scene);
+				continue;
+			}
+			if (reason == CLOSED_RESTARTED && kind != HAPPENING_OPENED)
+				make_new_lot(scene);
 			if (reason == CLOSED_ENDED) {
 				scene->happening.process = NULL;
 				scene->happening.verdict = NULL;
@@ -260,6 +276,40 @@ static void severity_follows_bytes_and_the_limit(void **state)
 		assert_string_equal(text_of(root, "severity"), cases[i].severity);
 		if (cases[i].limited)
 			assert_non_null(strstr(text_of(root, "title"), "of the 512M at which"));
+		json_decref(root);
+		free(scene);
+	}
+}
+
+/* By what had been: of what is new nothing is known. */
+static void severity_of_a_restart_is_by_what_was_before(void **state)
+{
+	static const struct {
+		enum verdict_code before;
+		bool limited;
+		const char *severity;
+	} cases[] = {
+		{VERDICT_RETAINING, false, "medium"},
+		{VERDICT_GROWING, false, "medium"},
+		{VERDICT_STEADY, false, "low"},
+		{VERDICT_STEADY, true, "medium"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct scene *scene = scene_new();
+		json_t *root;
+
+		make_new_lot(scene);
+		scene->service.limited = cases[i].limited;
+		scene->happening.kind = HAPPENING_RESTARTED;
+		scene->happening.reason = CLOSED_RESTARTED;
+		scene->happening.before = cases[i].before;
+		root = record(scene, NULL);
+		assert_string_equal(text_of(root, "severity"), cases[i].severity);
+		assert_non_null(strstr(text_of(root, "summary"), "restarted 3 times since"));
+		assert_int_equal(json_integer_value(json_object_get(
+					 json_object_get(root, "details"), "restarts")),
+			3);
 		json_decref(root);
 		free(scene);
 	}
@@ -539,33 +589,37 @@ static void an_episode_goes_into_a_record_and_back(void **state)
 /* What an earlier run wrote is taken in the order of its numbers, whatever file it lay in. */
 static void records_that_are_found_are_taken_in_order(void **state)
 {
-	static const int kinds[] = {HAPPENING_CLOSED, HAPPENING_DOUBLED, HAPPENING_OPENED};
+	static const int kinds[] = {HAPPENING_CLOSED, HAPPENING_DOUBLED, HAPPENING_OPENED,
+		HAPPENING_CLOSED, HAPPENING_RESTARTED};
 	struct scene *scene = scene_new();
 	json_t *found = json_array();
 	struct kept kept = {.directory = -1};
 	uint64_t sequence = 4;
 
 	kept_init(&kept);
-	/* 7 closed, 6 doubled, 5 opened; then 8, opened again, of somebody else. */
-	for (int i = 0; i < 4; i++) {
+	scene->happening.reason = CLOSED_RESTARTED;
+	/* 7 closed, 6 doubled, 5 opened; 8 of somebody else; 9 restarted. */
+	for (int i = 0; i < 5; i++) {
 		struct warden_origin of = origin;
 		struct warden_record *made;
 
-		scene->happening.kind = kinds[i % 3];
+		scene->happening.kind = kinds[i];
+		scene->happening.restarts = i == 0 ? 1 : i == 4 ? 3 : 0;
 		of.writer[0] = i == 3 ? 'f' : of.writer[0];
-		made = warden_record_of(&of, (uint64_t)(i == 3 ? 8 : 7 - i), &scene->world.report,
-			&scene->happening);
+		made = warden_record_of(&of, (uint64_t)(i < 3 ? 7 - i : 5 + i),
+			&scene->world.report, &scene->happening);
 		assert_int_equal(warden_state_collect(found, origin.writer, sequence, made->line,
 					 made->length - 1),
 			0);
 		free(made);
 	}
-	assert_int_equal(json_array_size(found), 3);
+	assert_int_equal(json_array_size(found), 4);
 	assert_int_equal(warden_state_absorb(&kept.memory, found, &sequence), 0);
-	assert_int_equal(sequence, 7);
+	assert_int_equal(sequence, 9);
 	assert_int_equal(kept.narrative.opened, 1);
 	assert_int_equal(kept.narrative.doubled, 1);
 	assert_int_equal(kept.narrative.closed, 1);
+	assert_int_equal(kept.narrative.restarted, 4);
 	json_decref(found);
 	episodes_free(kept.memory.episodes);
 	free(scene);
@@ -642,6 +696,7 @@ int main(void)
 		cmocka_unit_test(every_kind_has_every_field),
 		cmocka_unit_test(an_incident_says_what_to_do),
 		cmocka_unit_test(severity_follows_bytes_and_the_limit),
+		cmocka_unit_test(severity_of_a_restart_is_by_what_was_before),
 		cmocka_unit_test(no_line_is_longer_than_the_sensor_allows),
 		cmocka_unit_test(a_line_begins_with_whose_it_is),
 		cmocka_unit_test(a_day_has_every_field),

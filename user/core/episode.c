@@ -68,7 +68,9 @@ struct entry {
 	enum verdict_cause told_cause;
 	uint64_t told_bytes;
 	uint64_t since_told_ns;
-	bool restored; /* and not seen since */
+	uint64_t since_restart_ns; /* that was told; before the first an hour */
+	uint64_t restarts;         /* that are not told yet */
+	bool restored;             /* and not seen since */
 	UT_hash_handle hh;
 	size_t key_bytes;
 	char key[EPISODE_KEY_BYTES];
@@ -162,6 +164,7 @@ static struct entry *add(struct episodes *episodes, const struct service_name *n
 		entry = calloc(1, sizeof(*entry));
 	if (entry) {
 		entry->service.name = *name;
+		entry->since_restart_ns = HOUR;
 		entry->service.limited = episode_is_named(name, episodes->limited);
 		episode_subject(name, entry->service.subject);
 		entry->key_bytes = episode_key(name, entry->key);
@@ -451,7 +454,8 @@ static unsigned limit_step(const struct fold *fold, const struct entry *entry)
 	return step;
 }
 
-/* A new lot of processes: what is known of the old ones is told, and ends. */
+/* A new lot of processes: what is known of the old ones is told, and ends. Who restarts over and
+ * over is told once an hour. Whether something was told. */
 static bool restarted(struct fold *fold, struct entry *entry, const struct service *old)
 {
 	struct happening happening = {
@@ -460,6 +464,7 @@ static bool restarted(struct fold *fold, struct entry *entry, const struct servi
 		.before_bytes = old->bytes,
 		.before_rss_bytes = old->load.rss_bytes,
 		.before_ns = old->followed_ns,
+		.restarts = entry->restarts + 1,
 	};
 	bool was_worth = keeps(entry->told_code) || entry->limit_step ||
 			 old->peak_rss_bytes >= fold->episodes->options.open_bytes;
@@ -472,12 +477,16 @@ static bool restarted(struct fold *fold, struct entry *entry, const struct servi
 	entry->service.code = VERDICT_UNKNOWN;
 	entry->service.cause = CAUSE_NONE;
 	entry->service.confidence = 0;
+	if (!old->open && !was_worth)
+		return false;
+	entry->restarts++;
+	if (!old->open && entry->since_restart_ns < HOUR)
+		return false;
+	entry->restarts = entry->since_restart_ns = 0;
 	if (old->open)
 		close_incident(fold, entry, &happening);
-	else if (was_worth)
-		tell(fold, entry, &happening);
 	else
-		return false;
+		tell(fold, entry, &happening);
 	return true;
 }
 
@@ -637,6 +646,7 @@ static void judge(struct fold *fold, struct entry *entry)
 		service->load.kept_bytes = REPORT_UNKNOWN;
 	if (service->load.rss_bytes > service->peak_rss_bytes)
 		service->peak_rss_bytes = service->load.rss_bytes;
+	entry->since_restart_ns = sum(entry->since_restart_ns, fold->report->interval_ns);
 	service_name_of(entry->main, &service->name);
 	if (is_new_lot && restarted(fold, entry, &old))
 		return;

@@ -48,12 +48,12 @@ void narrative_told(struct narrative *narrative, unsigned day)
 	narrative->told_day = day;
 }
 
-void narrative_count(struct narrative *narrative, enum happening_kind kind)
+void narrative_count(struct narrative *narrative, enum happening_kind kind, uint64_t restarts)
 {
 	narrative->opened += kind == HAPPENING_OPENED;
 	narrative->doubled += kind == HAPPENING_DOUBLED;
 	narrative->closed += kind == HAPPENING_CLOSED;
-	narrative->restarted += kind == HAPPENING_RESTARTED;
+	narrative->restarted = sum(narrative->restarted, restarts);
 }
 
 /* Days in a row differ by 1, or by more at a month's end; then the later one is a first. */

@@ -83,7 +83,7 @@ static int tell_happening(void *context, const struct happening *happening)
 {
 	struct sink_warden *warden = context;
 
-	narrative_count(&warden->narrative, happening->kind);
+	narrative_count(&warden->narrative, happening->kind, happening->restarts);
 	return take(warden,
 		warden_record_of(&warden->origin, warden->sequence + 1, warden->report, happening));
 }

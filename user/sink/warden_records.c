@@ -302,6 +302,8 @@ static void put_before(struct draft *draft, const struct happening *happening)
 	put_number(draft, "before.bytes", happening->before_bytes);
 	put_number(draft, "before.rss_bytes", happening->before_rss_bytes);
 	put(draft, "before.followed_s", json_real_number((double)happening->before_ns / 1e9));
+	if (happening->restarts)
+		put_number(draft, "restarts", happening->restarts);
 }
 
 static void put_happening(struct draft *draft, const struct warden_origin *origin,
@@ -418,6 +420,9 @@ static void say_happening(
 		say_closed(draft, happening);
 	} else if (happening->kind == HAPPENING_RESTARTED) {
 		SAY(draft, "%s was restarted", shown(service, name));
+		if (happening->restarts > 1)
+			SAY(draft, " %s times since that was told last; now",
+				count_text(happening->restarts, bytes));
 		say_before(draft, happening);
 	} else {
 		say_state(draft->text, sizeof(draft->text), service);
@@ -429,6 +434,11 @@ static void say_happening(
 	}
 	say_state(draft->title, sizeof(draft->title), service);
 	say_limit(draft->title, sizeof(draft->title), origin, service);
+}
+
+static bool is_keeping(enum verdict_code code)
+{
+	return code == VERDICT_RETAINING || code == VERDICT_GROWING;
 }
 
 static enum severity by_bytes(uint64_t bytes)
@@ -455,13 +465,13 @@ static enum severity severity_of(
 {
 	const struct service *service = happening->service;
 	enum severity limit = by_limit(origin, service), bytes = SEVERITY_INFO;
-	bool keeps = service->code == VERDICT_RETAINING || service->code == VERDICT_GROWING;
+	bool keeps = is_keeping(service->code), kept = is_keeping(happening->before);
 
 	if (happening->kind == HAPPENING_CLOSED)
 		return happening->reason == CLOSED_RESTARTED && service->limited ? SEVERITY_MEDIUM
 										 : SEVERITY_INFO;
 	if (happening->kind == HAPPENING_RESTARTED)
-		return keeps || service->limited ? SEVERITY_MEDIUM : SEVERITY_LOW;
+		return kept || service->limited ? SEVERITY_MEDIUM : SEVERITY_LOW;
 	if (keeps || service->open)
 		bytes = by_bytes(service->bytes);
 	return limit > bytes ? limit : bytes;

@@ -448,6 +448,8 @@ static json_int_t number_of(const json_t *facts)
 static void absorb(const struct warden_memory *memory, const json_t *root, const json_t *facts)
 {
 	const char *kind = json_string_value(json_object_get(root, "kind"));
+	json_int_t number = json_integer_value(json_object_get(facts, "restarts"));
+	uint64_t restarts = number > 0 ? (uint64_t)number : 0;
 	struct episode_open open;
 	bool has_episode = warden_episode_parse(json_object_get(facts, "episode"), &open) == 0;
 
@@ -455,10 +457,12 @@ static void absorb(const struct warden_memory *memory, const json_t *root, const
 		narrative_told(memory->narrative, day_parse(facts, "day"));
 	} else if (has_episode && kind && strcmp(kind, "memory.incident_closed") == 0) {
 		episodes_forget(memory->episodes, open.incident_id);
-		narrative_count(memory->narrative, HAPPENING_CLOSED);
+		narrative_count(memory->narrative, HAPPENING_CLOSED, restarts);
 	} else if (has_episode) {
 		(void)episodes_restore(memory->episodes, &open);
-		narrative_count(memory->narrative, kind ? HAPPENING_DOUBLED : HAPPENING_OPENED);
+		narrative_count(memory->narrative, kind ? HAPPENING_DOUBLED : HAPPENING_OPENED, 0);
+	} else if (kind && strcmp(kind, "memory.service_restarted") == 0) {
+		narrative_count(memory->narrative, HAPPENING_RESTARTED, restarts);
 	}
 }
 

@@ -40,7 +40,8 @@
 
 enum happening_kind {
 	HAPPENING_CHANGED,    /* it began or ceased to retain or to grow, or why, or doubled */
-	HAPPENING_RESTARTED,  /* all its processes are new, and what was before was worth a word */
+	HAPPENING_RESTARTED,  /* all its processes are new, and what was before was worth a word;
+				 once an hour */
 	HAPPENING_NEAR_LIMIT, /* the watched limit came near: a half, three quarters, nine tenths */
 	HAPPENING_OPENED,
 	HAPPENING_DOUBLED,
@@ -128,6 +129,7 @@ struct happening {
 	enum closing_reason reason; /* of CLOSED */
 	/* Of RESTARTED, and of CLOSED for that: what had been, as `service` is of the new. */
 	uint64_t before_bytes, before_rss_bytes, before_ns;
+	uint64_t restarts; /* since one was told last, with this one */
 };
 
 /* Everything is the caller's again when this returns. 0 or -errno, which ends the fold. */

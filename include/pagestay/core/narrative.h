@@ -51,8 +51,8 @@ void narrative_init(struct narrative *narrative);
 int narrative_fold(struct narrative *narrative, const struct report *report, unsigned day,
 	narrative_fn tell, void *context);
 
-/* What happened counts for the day that is being folded. */
-void narrative_count(struct narrative *narrative, enum happening_kind kind);
+/* What happened counts for the day that is being folded; `restarts` as in the happening. */
+void narrative_count(struct narrative *narrative, enum happening_kind kind, uint64_t restarts);
 
 /* An earlier run has told this day. */
 void narrative_told(struct narrative *narrative, unsigned day);
