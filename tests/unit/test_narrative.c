@@ -131,6 +131,47 @@ static void a_wrong_clock_hides_no_later_day(void **state)
 	free(day);
 }
 
+/* Wrong by a month or a year, on a first: no day before it is taken for the one before. */
+static void a_wrong_clock_on_a_first_hides_no_later_day(void **state)
+{
+	static const unsigned wrong[] = {20260301, 20260201, 20270101};
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct day *day = day_new();
+
+		fold(day, wrong[i]);
+		for (unsigned date = 20260102; date <= 20260106; date++)
+			fold(day, date);
+		assert_int_equal(day->count, 4);
+		assert_int_equal(day->told[0], 20260102);
+		assert_int_equal(day->told[3], 20260105);
+		free(day);
+	}
+}
+
+/* Two beyond the places, each of three processes, all day. */
+static void services_without_a_place_are_counted_once(void **state)
+{
+	enum { SERVICES = NARRATIVE_SERVICES + 2, PROCESSES = 3 * SERVICES };
+	struct day *day = day_new();
+
+	for (size_t i = 0; i < PROCESSES; i++) {
+		char comm[16];
+
+		(void)snprintf(comm, sizeof(comm), "s%u", (unsigned)(i % SERVICES));
+		world_process_init(&day->world, i, "", comm);
+		world_set(&day->world, i, VERDICT_STEADY, 100 - i % 50, 0);
+	}
+	day->world.report.process_count = PROCESSES;
+	for (unsigned i = 0; i < 100; i++)
+		fold(day, 20260102);
+	assert_int_equal(day->narrative.left_out, 2);
+	day->world.report.process_count = 1;
+	fold(day, 20260102);
+	assert_int_equal(day->narrative.left_out, 2);
+	free(day);
+}
+
 static void what_an_earlier_run_told_is_not_told_again(void **state)
 {
 	struct day *day = day_new();
@@ -164,7 +205,7 @@ static void what_matters_most_stays(void **state)
 	for (int i = 0; i < 3; i++)
 		fold(day, 20260102);
 	assert_int_equal(narrative_top(&day->narrative, top), NARRATIVE_TOP);
-	assert_true(day->narrative.given_way > 0);
+	assert_int_equal(day->narrative.left_out, WORLD_PROCESSES - NARRATIVE_SERVICES);
 	for (size_t i = 1; i < NARRATIVE_TOP; i++)
 		assert_true(top[i]->kept_bytes <= top[i - 1]->kept_bytes);
 	assert_int_equal(top[0]->kept_bytes, 1000 * WORLD_MIB);
@@ -221,6 +262,8 @@ int main(void)
 		cmocka_unit_test(no_day_is_told_twice),
 		cmocka_unit_test(a_month_ends_like_a_day),
 		cmocka_unit_test(a_wrong_clock_hides_no_later_day),
+		cmocka_unit_test(a_wrong_clock_on_a_first_hides_no_later_day),
+		cmocka_unit_test(services_without_a_place_are_counted_once),
 		cmocka_unit_test(what_an_earlier_run_told_is_not_told_again),
 		cmocka_unit_test(what_matters_most_stays),
 		cmocka_unit_test(processes_of_a_service_are_summed),

@@ -8,6 +8,16 @@
 
 #include <string.h>
 
+/* FNV-1a. Two subjects of one hash count as one. */
+static uint64_t subject_hash(const char *subject)
+{
+	uint64_t hash = 0xcbf29ce484222325ull;
+
+	for (; *subject; subject++)
+		hash = (hash ^ (unsigned char)*subject) * 0x100000001b3ull;
+	return hash;
+}
+
 /* What one report has of a service. */
 struct gathered {
 	struct narrative_service *service;
@@ -17,6 +27,9 @@ struct gathered {
 struct scratch {
 	size_t count;
 	struct gathered rows[NARRATIVE_SERVICES];
+	/* The hashes of all subjects of the report, with a place or without; 0: free. */
+	size_t subject_count;
+	uint64_t subjects[2 * NARRATIVE_SUBJECTS];
 };
 
 static uint64_t sum(uint64_t a, uint64_t b)
@@ -56,10 +69,12 @@ void narrative_count(struct narrative *narrative, enum happening_kind kind, uint
 	narrative->restarted = sum(narrative->restarted, restarts);
 }
 
-/* Days in a row differ by 1, or by more at a month's end; then the later one is a first. */
+/* Of numbers like 20260102. The last of a month is its 28th or later. */
 static bool is_day_before(unsigned day, unsigned other)
 {
-	return other - day == 1 || (other % 100 == 1 && other - day <= 8900);
+	unsigned month = day / 100, next = month % 100 == 12 ? month + 89 : month + 1;
+
+	return other - day == 1 || (day % 100 >= 28 && other == next * 100 + 1);
 }
 
 static int turn(struct narrative *narrative, unsigned day, narrative_fn tell, void *context)
@@ -117,8 +132,22 @@ static struct narrative_service *place(struct narrative *narrative, uint64_t kep
 		if (!least || matters_more(least, service))
 			least = service;
 	}
-	narrative->given_way++;
 	return matters_more(&candidate, least) ? least : NULL;
+}
+
+static void note_subject(struct scratch *scratch, const char *subject)
+{
+	const size_t slots = sizeof(scratch->subjects) / sizeof(scratch->subjects[0]);
+	uint64_t hash = subject_hash(subject);
+	size_t at = hash % slots;
+
+	hash = hash ? hash : 1;
+	while (scratch->subjects[at] && scratch->subjects[at] != hash)
+		at = (at + 1) % slots;
+	if (scratch->subjects[at] || scratch->subject_count == NARRATIVE_SUBJECTS)
+		return;
+	scratch->subjects[at] = hash;
+	scratch->subject_count++;
 }
 
 /* The report's row of a service; also of one whose place it takes. */
@@ -180,6 +209,7 @@ static void fold_row(
 	narrative->asked_bytes = sum(narrative->asked_bytes, asked);
 	service_name_of(process, &name);
 	episode_subject(&name, subject);
+	note_subject(scratch, subject);
 	row = gather(narrative, scratch, subject, kept, rss);
 	if (!row)
 		return;
@@ -226,6 +256,9 @@ int narrative_fold(struct narrative *narrative, const struct report *report, uns
 		fold_row(narrative, &scratch, &report->processes[i]);
 	for (size_t i = 0; i < scratch.count; i++)
 		fold_service(narrative, report, &scratch.rows[i]);
+	/* With two of one hash it may be the smaller. */
+	if (scratch.subject_count > scratch.count + narrative->left_out)
+		narrative->left_out = scratch.subject_count - scratch.count;
 	return error;
 }
 

@@ -652,7 +652,7 @@ static void put_day(struct draft *draft, const struct narrative *day,
 	put_number(draft, "incidents.closed", day->closed);
 	put_number(draft, "restarts", day->restarted);
 	put_number(draft, "most_processes", day->most_processes);
-	put_number(draft, "services_left_out", day->given_way);
+	put_number(draft, "services_left_out", day->left_out);
 	put(draft, "worst.subject",
 		day->worst_subject[0] ? json_string(day->worst_subject) : json_null());
 	put_number(draft, "worst.rss_bytes", day->worst_rss_bytes);

@@ -151,7 +151,7 @@ static json_t *episodes_json(const struct episodes *episodes)
 	X(doubled)                                                                                 \
 	X(restarted)                                                                               \
 	X(most_processes)                                                                          \
-	X(given_way)                                                                               \
+	X(left_out)                                                                                \
 	X(worst_rss_bytes)                                                                         \
 	X(worst_wall_ns)
 

@@ -14,6 +14,7 @@
 
 #define NARRATIVE_SERVICES 64 /* when there are more, the one that matters least gives way */
 #define NARRATIVE_TOP      10
+#define NARRATIVE_SUBJECTS 1024 /* that are told apart in a report; more count as these */
 
 /* All processes of the same subject together. */
 struct narrative_service {
@@ -35,7 +36,7 @@ struct narrative {
 	uint64_t requests, returned_bytes, asked_bytes;
 	uint64_t opened, closed, doubled, restarted;
 	uint64_t most_processes;
-	uint64_t given_way; /* services that are not among the others any more */
+	uint64_t left_out; /* services that had no place here, in the report that had the most */
 	char worst_subject[EPISODE_SUBJECT_BYTES]; /* of the highest RSS; empty: none */
 	uint64_t worst_rss_bytes;
 	uint64_t worst_wall_ns;
