@@ -447,6 +447,7 @@ static void an_incident_survives(void **state)
 
 	reports(teller, 3, G, 0, 100);
 	assert_told(teller, "..C.O");
+	reports(teller, 30, G, 0, 100);
 	assert_int_equal(episodes_each_open(teller->episodes, keep_first, &open), 1);
 	assert_int_equal(episodes_restore(next->episodes, &open), 0);
 	/* Seen from its own start it has not grown at all, but from the incident's it has. */
@@ -460,6 +461,9 @@ static void an_incident_survives(void **state)
 	report(next);
 	assert_told(next, ".D");
 	assert_string_equal(next->service.episode.incident_id, teller->ids[0]);
+	/* It goes on where the earlier run left it. */
+	assert_int_equal(next->service.episode.open_for_ns, 5 * 60 * WORLD_S + 110 * WORLD_S);
+	assert_int_equal(next->service.episode.open_requests, 300 + 110);
 	episodes_forget(next->episodes, "page_retention:other:2026-01-02T03:04Z");
 	assert_int_equal(episodes_each_open(next->episodes, keep_first, &open), 1);
 	episodes_forget(next->episodes, open.incident_id);
@@ -482,6 +486,29 @@ static void a_restart_between_two_runs_is_told(void **state)
 	assert_int_equal(next->last.reason, CLOSED_RESTARTED);
 	teller_free(teller);
 	teller_free(next);
+}
+
+/* The old processes' start times span the new one's, as after another boot they may. */
+static void another_boot_is_a_restart(void **state)
+{
+	for (unsigned rebooted = 0; rebooted < 2; rebooted++) {
+		struct teller *teller = teller_new();
+		struct episode_open open = {
+			.incident_id = "page_retention:nginx:2026-01-02T03:04Z",
+			.told_bytes = 100 * WORLD_MIB,
+			.first_start_ns = 21 * WORLD_S,
+			.newest_start_ns = 300000 * WORLD_S,
+		};
+
+		service_name_of(&teller->world.rows[0], &open.name);
+		assert_int_equal(episodes_restore(teller->episodes, &open), 0);
+		if (rebooted)
+			episodes_rebooted(teller->episodes);
+		teller->world.rows[0].key.start_ns = 22 * WORLD_S;
+		reports(teller, 2, U, 1, 0);
+		assert_told(teller, rebooted ? ".X." : "..");
+		teller_free(teller);
+	}
 }
 
 /* Whether it went before this run or between the two. */
@@ -776,6 +803,7 @@ int main(void)
 		cmocka_unit_test(dates_of_ids_are_those_of_the_calendar),
 		cmocka_unit_test(an_incident_survives),
 		cmocka_unit_test(a_restart_between_two_runs_is_told),
+		cmocka_unit_test(another_boot_is_a_restart),
 		cmocka_unit_test(an_incident_survives_its_oldest_worker),
 		cmocka_unit_test(the_table_and_the_openings_are_bounded),
 		cmocka_unit_test(one_retention_is_one_incident_between_xrays),

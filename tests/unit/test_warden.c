@@ -426,6 +426,7 @@ struct kept {
 	int directory;
 	struct warden_memory memory;
 	struct narrative narrative;
+	bool rebooted;
 };
 
 static void kept_init(struct kept *kept)
@@ -472,6 +473,8 @@ static struct episode_open hostile_episode(void)
 		.floor_bytes = 4,
 		.first_start_ns = 5,
 		.newest_start_ns = 6,
+		.open_for_ns = 7,
+		.open_requests = 8,
 		.by_growth = true,
 	};
 
@@ -484,7 +487,8 @@ static struct episode_open hostile_episode(void)
 static int load(struct kept *kept, char writer[WARDEN_WRITER_BYTES], uint64_t *sequence,
 	struct warden_position *position)
 {
-	return warden_state_load(kept->directory, &kept->memory, writer, sequence, position);
+	return warden_state_load(
+		kept->directory, &kept->memory, writer, sequence, position, &kept->rebooted);
 }
 
 static void what_is_kept_comes_back(void **state)
@@ -577,13 +581,44 @@ static void an_episode_goes_into_a_record_and_back(void **state)
 	assert_int_equal(warden_episode_parse(object, &back), 0);
 	assert_memory_equal(&back, &open, sizeof(open));
 	assert_int_equal(json_object_del(object, "newest_start_ns"), 0);
+	assert_int_equal(json_object_del(object, "open_for_ns"), 0);
+	assert_int_equal(json_object_del(object, "open_requests"), 0);
 	assert_int_equal(warden_episode_parse(object, &back), 0);
+	assert_int_equal(back.open_for_ns, 0);
 	assert_int_equal(back.newest_start_ns, open.first_start_ns);
 	assert_int_equal(json_object_set_new(object, "comm_hex", json_string("abc")), 0);
 	assert_int_equal(warden_episode_parse(object, &back), -EINVAL);
 	assert_int_equal(json_object_set_new(object, "comm_hex", json_string("6100")), 0);
 	assert_int_equal(warden_episode_parse(object, &back), -EINVAL);
 	json_decref(object);
+}
+
+static void another_boot_is_known(void **state)
+{
+	static const struct {
+		const char *before, *after;
+		bool rebooted;
+	} cases[] = {{"a", "b", true}, {"a", "a", false}, {NULL, "b", false}, {"a", NULL, false}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct warden_position position = {0};
+		char writer[WARDEN_WRITER_BYTES];
+		struct kept kept = {.directory = -1};
+		uint64_t sequence;
+		char *text;
+
+		state_begin(&kept);
+		kept.memory.boot = cases[i].before;
+		text = warden_memory_text(&kept.memory);
+		assert_non_null(text);
+		assert_int_equal(
+			warden_state_save(kept.directory, origin.writer, 9, &position, text), 0);
+		free(text);
+		kept.memory.boot = cases[i].after;
+		assert_int_equal(load(&kept, writer, &sequence, &position), 0);
+		assert_int_equal(kept.rebooted, cases[i].rebooted);
+		state_end(&kept);
+	}
 }
 
 /* What an earlier run wrote is taken in the order of its numbers, whatever file it lay in. */
@@ -703,6 +738,7 @@ int main(void)
 		cmocka_unit_test(what_is_kept_comes_back),
 		cmocka_unit_test(a_damaged_state_does_no_harm),
 		cmocka_unit_test(an_episode_goes_into_a_record_and_back),
+		cmocka_unit_test(another_boot_is_known),
 		cmocka_unit_test(records_that_are_found_are_taken_in_order),
 		cmocka_unit_test(what_waits_is_bounded_in_bytes),
 		cmocka_unit_test(options_are_checked),

@@ -433,7 +433,7 @@ static void open_incident(struct fold *fold, struct entry *entry)
 	episode->by_growth = service->code == VERDICT_GROWING;
 	episode->floor_bytes = service->load.rss_bytes - service->load.grown_bytes;
 	service->open = true;
-	service->open_for_ns = service->open_requests = 0;
+	episode->open_for_ns = episode->open_requests = 0;
 	follow_incident(service);
 	entry->calm = 0;
 	tell(fold, entry, &happening);
@@ -571,8 +571,9 @@ static void count(const struct episode_options *options, struct entry *entry, bo
 	entry->since_told_ns = sum(entry->since_told_ns, interval_ns);
 	service->followed_ns = sum(service->followed_ns, interval_ns);
 	if (service->open) {
-		service->open_for_ns = sum(service->open_for_ns, interval_ns);
-		service->open_requests = sum(service->open_requests, service->load.requests);
+		service->episode.open_for_ns = sum(service->episode.open_for_ns, interval_ns);
+		service->episode.open_requests =
+			sum(service->episode.open_requests, service->load.requests);
 	}
 	if (!judged) {
 		entry->alarm_ns = entry->alarming ? sum(entry->alarm_ns, interval_ns) : 0;
@@ -725,6 +726,18 @@ int episodes_restore(struct episodes *episodes, const struct episode_open *open)
 	entry->restored = true;
 	use(episodes, hash_of(open->incident_id));
 	return 0;
+}
+
+/* No process starts before the boot. */
+void episodes_rebooted(struct episodes *episodes)
+{
+	struct entry *entry, *next;
+
+	HASH_ITER (hh, episodes->table, entry, next) {
+		if (entry->restored)
+			entry->service.episode.first_start_ns =
+				entry->service.episode.newest_start_ns = 0;
+	}
 }
 
 void episodes_forget(struct episodes *episodes, const char *incident_id)

@@ -17,16 +17,17 @@
 #include "pagestay/base/clock.h"
 #include "pagestay/base/cleanup.h"
 
-#define MEMORY_NS    (300 * NS_PER_S) /* how much of a day's summary may be lost */
-#define BUSY_MOST_MS 500
-#define SAID_BYTES   320
+#define MEMORY_NS     (300 * NS_PER_S) /* how much of a day's summary may be lost */
+#define BUSY_MOST_MS  500
+#define QUEUE_RECORDS 4096
+#define SAID_BYTES    320
 
 struct sink_warden {
 	struct sink sink;
 	struct episodes *episodes;
 	struct narrative narrative;
 	struct warden_origin origin;
-	char *host;
+	char *boot; /* NULL: not known */
 	struct warden_writer *writer;
 	bool has_state;
 	bool is_ending;           /* `end` was called */
@@ -102,9 +103,14 @@ static unsigned local_day(const struct sink_warden *warden)
 	return day;
 }
 
+static struct warden_memory memory_of(struct sink_warden *warden)
+{
+	return (struct warden_memory){warden->episodes, &warden->narrative, warden->boot};
+}
+
 static char *memory_text(struct sink_warden *warden)
 {
-	const struct warden_memory memory = {warden->episodes, &warden->narrative};
+	const struct warden_memory memory = memory_of(warden);
 
 	if (!warden->has_state)
 		return NULL;
@@ -143,7 +149,7 @@ void sink_warden_counts(struct sink *sink, struct warden_counts *ret_counts)
 static void warden_free(struct sink_warden *warden)
 {
 	episodes_free(warden->episodes);
-	free(warden->host);
+	free(warden->boot);
 	free(warden);
 }
 
@@ -205,7 +211,7 @@ static void found_line(void *context, const char *line, size_t length)
 static int read_tails(struct sink_warden *warden, const struct warden_place *place,
 	const struct warden_position *position)
 {
-	const struct warden_memory memory = {warden->episodes, &warden->narrative};
+	const struct warden_memory memory = memory_of(warden);
 	struct search search = {&warden->origin, warden->sequence, json_array(), 0};
 	int error = search.found ? 0 : -ENOMEM;
 
@@ -242,9 +248,10 @@ static void name_writer(struct sink_warden *warden)
 static void resume(struct sink_warden *warden, const struct warden_options *options,
 	struct warden_writer_options *writer)
 {
-	const struct warden_memory memory = {warden->episodes, &warden->narrative};
+	const struct warden_memory memory = memory_of(warden);
+	bool rebooted = false;
 	int error = warden_state_load(writer->state_directory, &memory, warden->origin.writer,
-		&warden->sequence, &writer->position);
+		&warden->sequence, &writer->position, &rebooted);
 
 	if (error == -ENOENT)
 		return;
@@ -255,6 +262,8 @@ static void resume(struct sink_warden *warden, const struct warden_options *opti
 	}
 	memcpy(writer->place.writer, warden->origin.writer, sizeof(writer->place.writer));
 	error = read_tails(warden, &writer->place, &writer->position);
+	if (rebooted)
+		episodes_rebooted(warden->episodes);
 	/* All that was found is in the memory, which is kept before anything is written. */
 	if (!error)
 		writer->position.count = 0;
@@ -290,12 +299,11 @@ static int make(const struct warden_options *options, struct sink_warden **ret_w
 	warden->say = options->say;
 	warden->context = options->context;
 	warden->episodes = episodes_new(&options->episodes);
-	warden->host = options->host ? strdup(options->host) : NULL;
-	warden->origin.host = warden->host;
+	warden->boot = options->boot ? strdup(options->boot) : NULL;
 	warden->origin.limit_bytes =
 		options->episodes.limit_bytes ? options->episodes.limit_bytes : EPISODE_LIMIT_BYTES;
 	narrative_init(&warden->narrative);
-	if (!warden->episodes || (options->host && !warden->host)) {
+	if (!warden->episodes || (options->boot && !warden->boot)) {
 		warden_free(warden);
 		return -ENOMEM;
 	}
@@ -322,8 +330,7 @@ static int begin(struct sink_warden *warden, const struct warden_options *option
 	struct warden_writer_options writer = {
 		.state_directory = state,
 		.generation = options->generation,
-		.queue_records =
-			options->queue_records ? options->queue_records : WARDEN_QUEUE_RECORDS,
+		.queue_records = options->queue_records ? options->queue_records : QUEUE_RECORDS,
 		.retry_ms = options->retry_ms ? options->retry_ms : 1000,
 	};
 	int error = 0;

@@ -35,7 +35,6 @@ struct warden_record {
 /* What all records of a run have in common. */
 struct warden_origin {
 	char writer[WARDEN_WRITER_BYTES]; /* a name that no other state directory has */
-	const char *host;                 /* any bytes */
 	uint64_t limit_bytes;
 };
 
@@ -75,6 +74,7 @@ bool warden_position_add(struct warden_position *position, const struct warden_m
 struct warden_memory {
 	struct episodes *episodes;
 	struct narrative *narrative;
+	const char *boot; /* which boot of the host it is of; NULL: not known */
 };
 
 /* The part of the state that is the sink's own, as text that the caller frees. NULL: no memory. */
@@ -86,11 +86,12 @@ int warden_state_save(int directory, const char *writer, uint64_t sequence,
 
 /*
  * Reads the state into a memory that is new: 0, -ENOENT, -EINVAL for what is damaged, or -errno.
- * `sequence` is the last that the state includes.
+ * `sequence` is the last that the state includes; `rebooted`: it is of another boot than the
+ * memory.
  */
 int warden_state_load(int directory, const struct warden_memory *memory,
 	char ret_writer[WARDEN_WRITER_BYTES], uint64_t *ret_sequence,
-	struct warden_position *ret_position);
+	struct warden_position *ret_position, bool *ret_rebooted);
 
 /*
  * Records that were found behind a mark and of which the state knows nothing: a line is put into

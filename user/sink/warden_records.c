@@ -287,8 +287,8 @@ static void put_episode(struct draft *draft, const struct happening *happening)
 
 	put(draft, "incident_id", json_string(episode->incident_id));
 	put(draft, "opened_at", json_time(episode->opened_wall_ns));
-	put(draft, "open_s", json_real_number((double)service->open_for_ns / 1e9));
-	put_number(draft, "open_requests", service->open_requests);
+	put(draft, "open_s", json_real_number((double)episode->open_for_ns / 1e9));
+	put_number(draft, "open_requests", episode->open_requests);
 	put(draft, "episode", warden_episode_json(episode));
 	if (happening->kind == HAPPENING_CLOSED)
 		put(draft, "reason", json_string(closing_reason_names[happening->reason]));
@@ -404,8 +404,8 @@ static void say_closed(struct draft *draft, const struct happening *happening)
 	char name[SHOWN_COLUMNS + 1], peak[16], open[32];
 
 	SAY(draft, "%s: incident over after %s, %s at most: %s", shown(service, name),
-		duration(service->open_for_ns, open), amount(service->episode.peak_bytes, peak),
-		reasons[happening->reason]);
+		duration(service->episode.open_for_ns, open),
+		amount(service->episode.peak_bytes, peak), reasons[happening->reason]);
 	if (happening->reason == CLOSED_RESTARTED || happening->reason == CLOSED_ENDED)
 		say_before(draft, happening);
 }
@@ -565,29 +565,29 @@ static void draft_init(struct draft *draft, const struct warden_origin *origin, 
 	put(draft, "truncated", json_false());
 }
 
-static json_t *host_of(const struct warden_origin *origin, const struct report *report)
+static json_t *host_of(const struct report *report)
 {
-	const char *host = origin->host ? origin->host : report->host;
+	const char *host = report->host;
 
 	return host && host[0] ? clean(host, HOST_BYTES) : json_string("unknown");
 }
 
 /* Each value may be NULL; the references are taken in any case. */
-static json_t *event(struct draft *draft, const struct warden_origin *origin,
-	const struct report *report, const char *kind, const char *tag, json_t *of)
+static json_t *event(struct draft *draft, const struct report *report, const char *kind,
+	const char *tag, json_t *of)
 {
 	return json_pack("{s:s, s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:o}", "source", WARDEN_SOURCE,
-		"details", draft->facts, "ts", json_time(report->wall_ns), "host",
-		host_of(origin, report), "kind", kind, "severity", severity_names[draft->severity],
-		"summary", json_text(draft->text), "tags",
+		"details", draft->facts, "ts", json_time(report->wall_ns), "host", host_of(report),
+		"kind", kind, "severity", severity_names[draft->severity], "summary",
+		json_text(draft->text), "tags",
 		json_pack("[s, s, s]", WARDEN_SOURCE, "memory", tag), "entities", of);
 }
 
-static json_t *incident(struct draft *draft, const struct warden_origin *origin,
-	const struct report *report, const struct service *service)
+static json_t *incident(
+	struct draft *draft, const struct report *report, const struct service *service)
 {
 	return json_pack("{s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "evidence",
-		draft->facts, "ts", json_time(report->wall_ns), "host", host_of(origin, report),
+		draft->facts, "ts", json_time(report->wall_ns), "host", host_of(report),
 		"incident_id", service->episode.incident_id, "severity",
 		severity_names[draft->severity], "title", json_text(draft->title), "summary",
 		json_text(draft->text), "recommended_checks", draft->checks, "tags",
@@ -609,8 +609,8 @@ struct warden_record *warden_record_of(const struct warden_origin *origin, uint6
 	draft.severity = severity_of(origin, happening);
 	if (is_incident)
 		put_checks(&draft, happening);
-	root = is_incident ? incident(&draft, origin, report, service)
-			   : event(&draft, origin, report, kinds[happening->kind],
+	root = is_incident ? incident(&draft, report, service)
+			   : event(&draft, report, kinds[happening->kind],
 				     verdict_code_names[service->code], entities(&service->name));
 	return fitted(&draft, root, is_incident, sequence);
 }
@@ -698,7 +698,6 @@ struct warden_record *warden_record_of_day(const struct warden_origin *origin, u
 	draft.severity = SEVERITY_INFO;
 	for (size_t i = 0; i < count && i < 3; i++)
 		draft.failed |= append(of, entity("service", json_string(top[i]->subject)));
-	return fitted(&draft,
-		event(&draft, origin, report, "memory.daily_narrative", "narrative", of), false,
-		sequence);
+	return fitted(&draft, event(&draft, report, "memory.daily_narrative", "narrative", of),
+		false, sequence);
 }

@@ -40,7 +40,8 @@ static json_t *exact(const char *bytes)
 
 json_t *warden_episode_json(const struct episode_open *open)
 {
-	return json_pack("{s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}",
+	return json_pack(
+		"{s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}",
 		"unit_hex", exact(open->name.unit), "container_hex", exact(open->name.container),
 		"comm_hex", exact(open->name.comm), "exe_hex", exact(open->name.exe), "incident_id",
 		open->incident_id, "opened_wall_ns", (json_int_t)open->opened_wall_ns,
@@ -48,7 +49,8 @@ json_t *warden_episode_json(const struct episode_open *open)
 		(json_int_t)open->told_bytes, "peak_bytes", (json_int_t)open->peak_bytes,
 		"floor_bytes", (json_int_t)open->floor_bytes, "first_start_ns",
 		(json_int_t)open->first_start_ns, "newest_start_ns",
-		(json_int_t)open->newest_start_ns, "by_growth", open->by_growth);
+		(json_int_t)open->newest_start_ns, "open_for_ns", (json_int_t)open->open_for_ns,
+		"open_requests", (json_int_t)open->open_requests, "by_growth", open->by_growth);
 }
 
 static int digit(char byte)
@@ -80,15 +82,15 @@ int warden_episode_parse(const json_t *object, struct episode_open *ret_open)
 {
 	struct episode_open open = {0};
 	struct service_name *name = &open.name;
-	json_int_t wall, opened, told, peak, floor, start, newest = -1;
+	json_int_t wall, opened, told, peak, floor, start, newest = -1, open_for = 0, requests = 0;
 	const char *id;
 	int by_growth;
 
-	if (json_unpack((json_t *)object, "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s?I, s:b}",
+	if (json_unpack((json_t *)object, "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s?I, s?I, s?I, s:b}",
 		    "incident_id", &id, "opened_wall_ns", &wall, "opened_bytes", &opened,
 		    "told_bytes", &told, "peak_bytes", &peak, "floor_bytes", &floor,
-		    "first_start_ns", &start, "newest_start_ns", &newest, "by_growth",
-		    &by_growth) ||
+		    "first_start_ns", &start, "newest_start_ns", &newest, "open_for_ns", &open_for,
+		    "open_requests", &requests, "by_growth", &by_growth) ||
 		strlen(id) >= sizeof(open.incident_id) ||
 		parse_exact(object, "unit_hex", name->unit, sizeof(name->unit)) ||
 		parse_exact(object, "container_hex", name->container, sizeof(name->container)) ||
@@ -104,6 +106,8 @@ int warden_episode_parse(const json_t *object, struct episode_open *ret_open)
 	open.first_start_ns = (uint64_t)start;
 	/* Older states know the oldest process alone. */
 	open.newest_start_ns = (uint64_t)(newest < 0 ? start : newest);
+	open.open_for_ns = open_for > 0 ? (uint64_t)open_for : 0;
+	open.open_requests = requests > 0 ? (uint64_t)requests : 0;
 	open.by_growth = by_growth;
 	*ret_open = open;
 	return 0;
@@ -269,8 +273,8 @@ static void narrative_parse(const json_t *object, struct narrative *narrative)
 
 char *warden_memory_text(const struct warden_memory *memory)
 {
-	json_t *root = json_pack("{s:o, s:o}", "episodes", episodes_json(memory->episodes),
-		"narrative", narrative_json(memory->narrative));
+	json_t *root = json_pack("{s:s?, s:o, s:o}", "boot", memory->boot, "episodes",
+		episodes_json(memory->episodes), "narrative", narrative_json(memory->narrative));
 	char *text = root ? json_dumps(root, JSON_DUMP_FLAGS) : NULL;
 
 	json_decref(root);
@@ -396,20 +400,23 @@ static bool is_writer(const char *writer)
 	       strspn(writer, "0123456789abcdef-") == strlen(writer);
 }
 
-static void memory_parse(const json_t *object, const struct warden_memory *memory)
+/* Whether it is of another boot. */
+static bool memory_parse(const json_t *object, const struct warden_memory *memory)
 {
 	const json_t *episodes = json_object_get(object, "episodes");
+	const char *boot = json_string_value(json_object_get(object, "boot"));
 	struct episode_open open;
 
 	narrative_parse(json_object_get(object, "narrative"), memory->narrative);
 	for (size_t i = 0; i < json_array_size(episodes); i++)
 		if (warden_episode_parse(json_array_get(episodes, i), &open) == 0)
 			(void)episodes_restore(memory->episodes, &open);
+	return boot && memory->boot && strcmp(boot, memory->boot) != 0;
 }
 
 int warden_state_load(int directory, const struct warden_memory *memory,
 	char ret_writer[WARDEN_WRITER_BYTES], uint64_t *ret_sequence,
-	struct warden_position *ret_position)
+	struct warden_position *ret_position, bool *ret_rebooted)
 {
 	const char *schema, *writer;
 	json_int_t sequence;
@@ -426,7 +433,7 @@ int warden_state_load(int directory, const struct warden_memory *memory,
 		memcpy(ret_writer, writer, strlen(writer) + 1);
 		*ret_sequence = (uint64_t)sequence;
 		position_parse(position, ret_position);
-		memory_parse(own, memory);
+		*ret_rebooted = memory_parse(own, memory);
 		error = 0;
 	}
 	json_decref(root);

@@ -89,6 +89,7 @@ struct episode_open {
 	uint64_t opened_bytes, told_bytes, peak_bytes;
 	uint64_t floor_bytes;                     /* the RSS that growth counts from */
 	uint64_t first_start_ns, newest_start_ns; /* of its processes when last seen */
+	uint64_t open_for_ns, open_requests;      /* as far as it was watched */
 	bool by_growth;
 };
 
@@ -116,7 +117,6 @@ struct service {
 	double confidence;
 	bool open; /* there is an incident, and `episode` is of it; otherwise of the last */
 	struct episode_open episode;
-	uint64_t open_for_ns, open_requests;
 };
 
 struct happening {
@@ -148,6 +148,9 @@ int episodes_fold(
 /* An incident of an earlier run goes on: instead of what is known of that service. -ENOMEM, -ENOSPC
  */
 int episodes_restore(struct episodes *episodes, const struct episode_open *open);
+
+/* The host was booted since: all that was restored was restarted. */
+void episodes_rebooted(struct episodes *episodes);
 
 /* It was closed by an earlier run. Nothing happens where there is none such. */
 void episodes_forget(struct episodes *episodes, const char *incident_id);

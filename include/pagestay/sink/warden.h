@@ -19,10 +19,9 @@
 #include "pagestay/core/episode.h"
 #include "pagestay/sink/sink.h"
 
-#define WARDEN_LINE_BYTES    16384 /* the greatest, with its line feed */
-#define WARDEN_DAY_BYTES     200000000ull
-#define WARDEN_QUEUE_RECORDS 1024
-#define WARDEN_DATABASE      "innerwarden.db"
+#define WARDEN_LINE_BYTES 16384 /* the greatest, with its line feed */
+#define WARDEN_DAY_BYTES  200000000ull
+#define WARDEN_DATABASE   "innerwarden.db"
 
 enum warden_generation {
 	WARDEN_AUTO, /* SQLITE where the directory holds innerwarden.db, asked anew each time */
@@ -37,9 +36,11 @@ struct warden_options {
 	/* Must exist, ours alone; locked until the sink is closed. NULL: nothing outlives the run.
 	 */
 	const char *state_directory;
-	const char *host; /* NULL: as in the report */
+	/* Which boot of the host it is, any text: what is open when another one begins was
+	 * restarted. NULL: only start times tell. */
+	const char *boot;
 	enum warden_generation generation;
-	unsigned queue_records; /* WARDEN_QUEUE_RECORDS */
+	unsigned queue_records; /* 4096 */
 	uint64_t day_bytes;     /* WARDEN_DAY_BYTES: no event goes into a file that has as many */
 	unsigned retry_ms;      /* 1000: after a failure; doubles up to 30 times that */
 	unsigned busy_ms;       /* 250: SQLite's busy timeout; 500 at most */
