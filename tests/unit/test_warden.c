@@ -9,8 +9,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../user/app/outputs.h"
 #include "../../user/sink/warden_parts.h"
 #include "seeded.h"
 #include "warden_world.h"
@@ -725,6 +727,73 @@ static void options_are_checked(void **state)
 	assert_int_equal(sink_close(sink), 0);
 }
 
+/*
+ * As the agent has it.
+ */
+
+static unsigned said_count;
+
+static void count_said(void *context, const char *text)
+{
+	said_count++;
+}
+
+static bool is_there(const char *directory, const char *name)
+{
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", directory, name);
+	return access(path, F_OK) == 0;
+}
+
+/* Without a word; the state is the first that is written. */
+static void a_directory_that_comes_later_is_noticed(void **state)
+{
+	char scratch[] = "/tmp/test_warden.XXXXXX", data[64], own[64];
+	struct config *config = calloc(1, sizeof(*config));
+	struct scene *scene = scene_new();
+	struct diag diag = {{0}};
+	struct outputs *outputs;
+
+	assert_non_null(config);
+	assert_non_null(mkdtemp(scratch));
+	(void)snprintf(own, sizeof(own), "%s/state", scratch);
+	(void)snprintf(data, sizeof(data), "%s/data", scratch);
+	assert_int_equal(mkdir(own, 0700), 0);
+	assert_int_equal(setenv("STATE_DIRECTORY", own, 1), 0);
+	config_defaults(config);
+	config->listen.address[0] = '\0';
+	(void)snprintf(config->warden.directory, sizeof(config->warden.directory), "%s", data);
+	said_count = 0;
+	assert_int_equal(outputs_new(count_said, &outputs), 0);
+	assert_int_equal(outputs_open(outputs, config, &diag), 0);
+	for (unsigned i = 0; i < 3; i++)
+		outputs_report(outputs, &scene->world.report);
+	assert_false(is_there(own, "warden-state.json"));
+	assert_int_equal(mkdir(data, 0700), 0);
+	outputs_report(outputs, &scene->world.report);
+	outputs_free(outputs);
+	assert_true(is_there(own, "warden-state.json"));
+	assert_int_equal(said_count, 0);
+	/* Without a place for the state, what that costs is said once. */
+	if (access("/var/lib/pagestay", W_OK) != 0) {
+		assert_int_equal(unsetenv("STATE_DIRECTORY"), 0);
+		assert_int_equal(outputs_new(count_said, &outputs), 0);
+		assert_int_equal(outputs_open(outputs, config, &diag), 0);
+		outputs_report(outputs, &scene->world.report);
+		outputs_free(outputs);
+		assert_int_equal(said_count, 1);
+	}
+	(void)snprintf(own, sizeof(own), "%s/state/warden-state.json", scratch);
+	assert_int_equal(unlink(own), 0);
+	(void)snprintf(own, sizeof(own), "%s/state", scratch);
+	assert_int_equal(rmdir(own), 0);
+	assert_int_equal(rmdir(data), 0);
+	assert_int_equal(rmdir(scratch), 0);
+	free(scene);
+	free(config);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -742,6 +811,7 @@ int main(void)
 		cmocka_unit_test(records_that_are_found_are_taken_in_order),
 		cmocka_unit_test(what_waits_is_bounded_in_bytes),
 		cmocka_unit_test(options_are_checked),
+		cmocka_unit_test(a_directory_that_comes_later_is_noticed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

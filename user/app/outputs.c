@@ -23,6 +23,8 @@
 #include "pagestay/sink/warden.h"
 
 #define STATE_DIRECTORY "/var/lib/pagestay"
+#define BOOT_FILE       "/proc/sys/kernel/random/boot_id"
+#define BOOT_BYTES      64
 
 enum kind { KIND_WARDEN, KIND_LISTEN, KIND_TEXTFILE, KIND_FILES, KINDS };
 
@@ -33,6 +35,7 @@ enum count {
 	COUNT_WARDEN_FULL,
 	COUNT_WARDEN_DAY,
 	COUNT_WARDEN_MEMORY,
+	COUNT_WARDEN_NOT_FOLLOWED,
 	COUNT_JSON_WRITTEN,
 	COUNT_JSON_DROPPED,
 	COUNT_RECORDING_WRITTEN,
@@ -62,6 +65,9 @@ static const struct prometheus_counter no_counts[COUNTS] = {
 	[COUNT_WARDEN_FULL] = WARDEN("dropped_queue_full"),
 	[COUNT_WARDEN_DAY] = WARDEN("dropped_day_full"),
 	[COUNT_WARDEN_MEMORY] = WARDEN("dropped_no_memory"),
+	[COUNT_WARDEN_NOT_FOLLOWED] = {"warden_services_not_followed",
+		"Times that a service was not followed for Inner Warden: too many at once.", NULL,
+		NULL, 0},
 	[COUNT_JSON_WRITTEN] = FILES("written"),
 	[COUNT_JSON_DROPPED] = FILES("dropped"),
 	[COUNT_RECORDING_WRITTEN] = RECORDING("written"),
@@ -121,6 +127,19 @@ static const char *state_directory(void)
 	return access(STATE_DIRECTORY, W_OK) == 0 ? STATE_DIRECTORY : NULL;
 }
 
+/* NULL: it cannot be read. */
+static const char *boot_of_host(char boot[BOOT_BYTES])
+{
+	_cleanup_(cleanup_close) int fd = open(BOOT_FILE, O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? -1 : read(fd, boot, BOOT_BYTES - 1);
+
+	if (length <= 0)
+		return NULL;
+	boot[length] = '\0';
+	boot[strcspn(boot, "\n")] = '\0';
+	return boot;
+}
+
 static struct prometheus_options metrics(const struct config *config)
 {
 	static const enum prometheus_naming namings[] = {
@@ -144,9 +163,11 @@ static int open_warden(struct outputs *outputs, const struct config *config, str
 		[CONFIG_WARDEN_JSONL] = WARDEN_JSONL,
 		[CONFIG_WARDEN_SQLITE] = WARDEN_SQLITE,
 	};
+	char boot[BOOT_BYTES];
 	const struct warden_options options = {
 		.directory = config->warden.directory,
 		.state_directory = state_directory(),
+		.boot = boot_of_host(boot),
 		.generation = generations[config->warden.format],
 		.queue_records = config->warden.queue,
 		.episodes = {.open_bytes = config->warden.incident_bytes,
@@ -154,13 +175,20 @@ static int open_warden(struct outputs *outputs, const struct config *config, str
 		.clock = wall_ns,
 		.say = outputs->say,
 	};
+	int error;
 
 	/* A host without Inner Warden has nobody to write for. */
 	if (config->warden.format == CONFIG_WARDEN_OFF ||
 		(config->warden.format == CONFIG_WARDEN_AUTO &&
 			access(config->warden.directory, F_OK) != 0))
 		return 0;
-	return sink_warden_new(&options, ret_sink, diag);
+	error = sink_warden_new(&options, ret_sink, diag);
+	if (!error && !options.state_directory)
+		outputs->say(NULL,
+			"[inner-warden] there is no state directory to write to: after a restart "
+			"incidents that are open are told again, and the day's summary begins "
+			"anew");
+	return error;
 }
 
 /*
@@ -316,14 +344,27 @@ static void open_again(struct outputs *outputs, enum kind kind, const struct con
 	outputs->say(NULL, text);
 }
 
+/* A host that comes to have Inner Warden is noticed without a word. */
+static bool is_awaited(const struct outputs *outputs, enum kind kind)
+{
+	return outputs->is_missing[kind] ||
+	       (kind == KIND_WARDEN && !outputs->sinks[kind] &&
+		       outputs->config->warden.format == CONFIG_WARDEN_AUTO);
+}
+
 int outputs_open(struct outputs *outputs, const struct config *config, struct diag *diag)
 {
 	const struct files_options recording = files(outputs, config);
 	int error = 0;
 
 	outputs->config = config;
-	for (int i = 0; i < KINDS && !error; i++)
+	for (int i = 0; i < KINDS && !error; i++) {
 		error = kinds[i].open(outputs, config, &outputs->sinks[i], diag);
+		if (error != -EAGAIN || i != KIND_WARDEN)
+			continue;
+		open_again(outputs, i, config);
+		error = 0;
+	}
 	if (!error && config->files.recording)
 		error = files_recorder_new(&recording, &outputs->recorder, diag);
 	return error;
@@ -345,6 +386,7 @@ static void count_warden(struct outputs *outputs)
 	set_count(outputs, COUNT_WARDEN_FULL, now.dropped_full);
 	set_count(outputs, COUNT_WARDEN_DAY, now.dropped_day);
 	set_count(outputs, COUNT_WARDEN_MEMORY, now.dropped_memory);
+	set_count(outputs, COUNT_WARDEN_NOT_FOLLOWED, now.not_followed);
 }
 
 static void count_files(struct outputs *outputs)
@@ -414,7 +456,7 @@ void outputs_reload(struct outputs *outputs, const struct config *old, const str
 void outputs_report(struct outputs *outputs, const struct report *report)
 {
 	for (int i = 0; i < KINDS; i++)
-		if (outputs->is_missing[i])
+		if (is_awaited(outputs, i))
 			open_again(outputs, i, outputs->config);
 	count(outputs);
 	for (int i = 0; i < KINDS; i++)

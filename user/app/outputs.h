@@ -15,8 +15,9 @@ struct outputs;
 int outputs_new(void (*say)(void *context, const char *text), struct outputs **ret_outputs);
 void outputs_free(struct outputs *outputs); /* flushes and closes; takes NULL */
 
-/* One that cannot be opened at the start ends it: -errno with words. `config` is read again later:
- * what is in force stays there. */
+/* One that cannot be opened at the start ends it: -errno with words; but that of Inner Warden is
+ * tried again at each report while what an earlier run wrote cannot be read. `config` is read again
+ * later: what is in force stays there. */
 int outputs_open(struct outputs *outputs, const struct config *config, struct diag *diag);
 
 /*

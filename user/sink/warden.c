@@ -245,8 +245,9 @@ static void name_writer(struct sink_warden *warden)
 		warden->clock(warden->context), (unsigned)getpid());
 }
 
-static void resume(struct sink_warden *warden, const struct warden_options *options,
-	struct warden_writer_options *writer)
+/* Without what an earlier run wrote last it would be written again: better nothing for now. */
+static int resume(struct sink_warden *warden, const struct warden_options *options,
+	struct warden_writer_options *writer, struct diag *diag)
 {
 	const struct warden_memory memory = memory_of(warden);
 	bool rebooted = false;
@@ -254,22 +255,23 @@ static void resume(struct sink_warden *warden, const struct warden_options *opti
 		&warden->sequence, &writer->position, &rebooted);
 
 	if (error == -ENOENT)
-		return;
+		return 0;
 	if (error) {
 		say_start(warden, options->state_directory,
 			"the state is not usable, and begins anew", error);
-		return;
+		return 0;
 	}
 	memcpy(writer->place.writer, warden->origin.writer, sizeof(writer->place.writer));
 	error = read_tails(warden, &writer->place, &writer->position);
 	if (rebooted)
 		episodes_rebooted(warden->episodes);
+	if (error)
+		return diag_set(diag, error == -ENOMEM ? error : -EAGAIN,
+			"%s: what an earlier run wrote last cannot be read: %s", options->directory,
+			strerror(-error));
 	/* All that was found is in the memory, which is kept before anything is written. */
-	if (!error)
-		writer->position.count = 0;
-	else
-		say_start(warden, options->directory,
-			"what an earlier run wrote last could not be read", error);
+	writer->position.count = 0;
+	return 0;
 }
 
 /* One run at a time writes under a state's name. */
@@ -325,7 +327,8 @@ static void place_of(const struct sink_warden *warden, const struct warden_optio
 	ret_place->context = warden->context;
 }
 
-static int begin(struct sink_warden *warden, const struct warden_options *options, int state)
+static int begin(struct sink_warden *warden, const struct warden_options *options, int state,
+	struct diag *diag)
 {
 	struct warden_writer_options writer = {
 		.state_directory = state,
@@ -333,21 +336,21 @@ static int begin(struct sink_warden *warden, const struct warden_options *option
 		.queue_records = options->queue_records ? options->queue_records : QUEUE_RECORDS,
 		.retry_ms = options->retry_ms ? options->retry_ms : 1000,
 	};
-	int error = 0;
+	int error;
 
 	place_of(warden, options, &writer.place);
 	warden->has_state = state >= 0;
-	if (writer.place.directory && warden->has_state) {
-		resume(warden, options, &writer);
-		writer.memory = memory_text(warden);
+	error = writer.place.directory ? 0 : -ENOMEM;
+	if (!error && warden->has_state) {
+		error = resume(warden, options, &writer, diag);
+		writer.memory = error ? NULL : memory_text(warden);
+		error = error || writer.memory ? error : -ENOMEM;
 	}
-	if (!writer.place.directory || (warden->has_state && !writer.memory)) {
-		free(writer.place.directory);
-		error = -ENOMEM;
-	} else {
+	if (!error) {
 		writer.sequence = warden->sequence;
 		return warden_writer_new(&writer, &warden->writer);
 	}
+	free(writer.place.directory);
 	if (state >= 0)
 		(void)close(state);
 	return error;
@@ -372,9 +375,12 @@ int sink_warden_new(const struct warden_options *options, struct sink **ret_sink
 			(void)close(state);
 		return diag_set(diag, error, "out of memory");
 	}
-	error = begin(warden, options, state);
+	diag->text[0] = '\0';
+	error = begin(warden, options, state, diag);
 	if (error) {
 		warden_free(warden);
+		if (diag->text[0])
+			return error;
 		return diag_set(diag, error, "%s: %s", options->directory, strerror(-error));
 	}
 	*ret_sink = &warden->sink;

@@ -448,7 +448,7 @@ int warden_jsonl_tail(const struct warden_place *place, const struct warden_mark
 	off_t from = (off_t)mark->offset;
 
 	if (directory < 0)
-		return directory == -ENOENT ? 0 : directory;
+		return directory;
 	file_name(mark->is_incident, mark->date, name);
 	fd = openat(directory, name, OPEN_FLAGS);
 	if (fd < 0 && (errno == EROFS || errno == EACCES))

@@ -154,7 +154,7 @@ typedef void (*warden_line_fn)(void *context, const char *line, size_t length);
 
 /*
  * What lies behind a mark, WARDEN_TAIL_BYTES at most. A last line of this writer's that is torn is
- * cut off. Nothing to read is no error. 0 or -errno.
+ * cut off. A file that is gone is no error, a directory is: it may come back. 0 or -errno.
  */
 int warden_jsonl_tail(const struct warden_place *place, const struct warden_mark *mark,
 	warden_line_fn each, void *context);

@@ -450,8 +450,13 @@ int warden_sqlite_tail(const struct warden_place *place, const struct warden_mar
 	sqlite3 *db = NULL;
 	int error;
 
-	if (!path_of(place, path) || lstat(path, &status) || !S_ISREG(status.st_mode))
-		return 0;
+	if (!path_of(place, path))
+		return -ENAMETOOLONG;
+	/* A database that is gone takes what was in it along; a directory may come back. */
+	if (lstat(path, &status))
+		return errno == ENOENT && access(place->directory, X_OK) == 0 ? 0 : -errno;
+	if (!S_ISREG(status.st_mode))
+		return -EINVAL;
 	error = error_of(open_path(path, place->busy_ms, &db));
 	if (!error)
 		error = read_rows(db, mark, each, context);

@@ -264,8 +264,8 @@ static enum warden_generation generation_of(const struct warden_writer *writer)
 	if (writer->wanted != WARDEN_AUTO)
 		return writer->wanted;
 	length = snprintf(path, sizeof(path), "%s/" WARDEN_DATABASE, writer->place.directory);
-	if (length < 0 || length >= (int)sizeof(path) || lstat(path, &status) ||
-		!S_ISREG(status.st_mode))
+	/* What is no database is refused with words, not passed over. */
+	if (length < 0 || length >= (int)sizeof(path) || lstat(path, &status))
 		return WARDEN_JSONL;
 	return WARDEN_SQLITE;
 }

@@ -24,7 +24,8 @@
 #define WARDEN_DATABASE   "innerwarden.db"
 
 enum warden_generation {
-	WARDEN_AUTO, /* SQLITE where the directory holds innerwarden.db, asked anew each time */
+	WARDEN_AUTO, /* SQLITE where the directory holds innerwarden.db, whatever it is; asked anew
+			each time */
 	WARDEN_JSONL,
 	WARDEN_SQLITE,
 	WARDEN_GENERATIONS,
@@ -70,9 +71,10 @@ struct warden_counts {
 };
 
 /*
- * 0, or -EINVAL, -ENOMEM, ... with words; -EBUSY: another sink has the state directory. A data
- * directory that is not there (yet) is no error: the records wait. Reads the state and the tails of
- * what an earlier run wrote, and this once does wait for the disk.
+ * 0, or -EINVAL, -ENOMEM, ... with words; -EBUSY: another sink has the state directory; -EAGAIN:
+ * what an earlier run wrote last cannot be read (now), and is to be tried again. A data directory
+ * that is not there (yet) is no error where there was no earlier run: the records wait. Reads the
+ * state and the tails of what an earlier run wrote, and this once does wait for the disk.
  */
 int sink_warden_new(
 	const struct warden_options *options, struct sink **ret_sink, struct diag *diag);
