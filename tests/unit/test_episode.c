@@ -737,6 +737,43 @@ static void what_is_doubtful_closes_nothing(void **state)
 	teller_free(teller);
 }
 
+/* A full table has room for what retains now when the others have been calm for an hour. */
+static void what_is_calm_gives_way(void **state)
+{
+	struct teller *teller = teller_new();
+	struct world *world = &teller->world;
+
+	for (size_t i = 0; i < WORLD_PROCESSES; i++) {
+		char comm[16];
+
+		(void)snprintf(comm, sizeof(comm), "server-%zu", i);
+		world_process_init(world, i, "", comm);
+		world_set(world, i, i < EPISODE_SERVICES ? R : N, 20, 0);
+	}
+	world->report.process_count = WORLD_PROCESSES;
+	for (int step = 0; step < 3; step++)
+		report(teller);
+	for (size_t i = 0; i < WORLD_PROCESSES; i++)
+		world_set(world, i, N, 20, 0);
+	for (int step = 0; step < 366; step++)
+		report(teller);
+	assert_int_equal(episodes_not_followed(teller->episodes), 0);
+	for (size_t i = EPISODE_SERVICES; i < WORLD_PROCESSES; i++)
+		world_set(world, i, R, 100, 0);
+	for (int step = 0; step < 10; step++)
+		report(teller);
+	assert_int_equal(episodes_not_followed(teller->episodes), 0);
+	assert_int_equal(teller->opened, WORLD_PROCESSES - EPISODE_SERVICES);
+	/* Who keeps something gives no place away. */
+	for (size_t i = 0; i < EPISODE_SERVICES; i++)
+		world_set(world, i, R, 100, 0);
+	for (int step = 0; step < 400; step++)
+		report(teller);
+	assert_true(episodes_not_followed(teller->episodes) > 0);
+	assert_int_equal(teller->opened, EPISODE_SERVICES);
+	teller_free(teller);
+}
+
 /* Any numbers, also forged ones: an incident closes once, and only what is open. */
 static void chance_breaks_no_rule(void **state)
 {
@@ -810,6 +847,7 @@ int main(void)
 		cmocka_unit_test(one_small_retention_is_told_once_between_xrays),
 		cmocka_unit_test(an_incident_does_not_wait_for_an_xray_for_ever),
 		cmocka_unit_test(what_is_doubtful_closes_nothing),
+		cmocka_unit_test(what_is_calm_gives_way),
 		cmocka_unit_test(chance_breaks_no_rule),
 	};
 

@@ -156,11 +156,38 @@ static struct entry *find(const struct episodes *episodes, const struct service_
 	return entry;
 }
 
+/* Of those that have been calm for an hour, the one that has been so for the longest time. */
+static struct entry *longest_calm(const struct episodes *episodes)
+{
+	struct entry *entry, *next, *calmest = NULL;
+
+	HASH_ITER (hh, episodes->table, entry, next) {
+		if (entry->service.open || entry->service.limited || keeps(entry->told_code) ||
+			keeps(entry->service.code) || entry->since_told_ns < HOUR)
+			continue;
+		if (!calmest || entry->since_told_ns > calmest->since_told_ns)
+			calmest = entry;
+	}
+	return calmest;
+}
+
+static bool has_room(struct episodes *episodes)
+{
+	struct entry *calmest;
+
+	if (HASH_COUNT(episodes->table) < EPISODE_SERVICES)
+		return true;
+	calmest = longest_calm(episodes);
+	if (calmest)
+		drop(episodes, calmest);
+	return calmest;
+}
+
 static struct entry *add(struct episodes *episodes, const struct service_name *name)
 {
 	struct entry *entry = NULL;
 
-	if (HASH_COUNT(episodes->table) < EPISODE_SERVICES)
+	if (has_room(episodes))
 		entry = calloc(1, sizeof(*entry));
 	if (entry) {
 		entry->service.name = *name;

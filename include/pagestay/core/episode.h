@@ -5,7 +5,8 @@
  *
  * A service is what the processes of one unit or container with one comm are together (without
  * either: of one comm and exe). It is followed from the first report in which it retains or grows
- * by `event_bytes`, and forgotten when it has been gone for `close_intervals` reports.
+ * by `event_bytes`, and forgotten when it has been gone for `close_intervals` reports, or calm for
+ * an hour where there are more than EPISODE_SERVICES.
  *
  * Its bytes are, while it retains: what the x-ray finds held free, or what the first remedy would
  * give back if that is more, or the pages that requests keep where there was no x-ray; while it
