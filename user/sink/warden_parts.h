@@ -80,6 +80,12 @@ struct warden_memory {
 /* The part of the state that is the sink's own, as text that the caller frees. NULL: no memory. */
 char *warden_memory_text(const struct warden_memory *memory);
 
+/*
+ * The kept text with the day's summary of a newer one, but for what records have told: while they
+ * wait, a later run tells it anew. NULL: no memory, or the day that is kept has not been told yet.
+ */
+char *warden_memory_day(const char *kept, const char *newer);
+
 /* The file of the state: 0 or -errno. `writer` and `sequence` are of the records in `text`. */
 int warden_state_save(int directory, const char *writer, uint64_t sequence,
 	const struct warden_position *position, const char *text);

@@ -281,6 +281,25 @@ char *warden_memory_text(const struct warden_memory *memory)
 	return text;
 }
 
+char *warden_memory_day(const char *kept, const char *newer)
+{
+	static const char *const told[] = {"told_day", "opened", "doubled", "closed", "restarted"};
+	json_t *root = json_loads(kept, 0, NULL), *other = json_loads(newer, 0, NULL);
+	json_t *old = json_object_get(root, "narrative"),
+	       *day = json_object_get(other, "narrative");
+	unsigned old_day = day_parse(old, "day");
+	int failed = !day || (old_day && old_day != day_parse(day, "day"));
+	char *text;
+
+	for (size_t i = 0; i < LENGTH(told); i++)
+		failed |= json_object_set(day, told[i], json_object_get(old, told[i]));
+	failed |= json_object_set(root, "narrative", day);
+	text = failed ? NULL : json_dumps(root, JSON_DUMP_FLAGS);
+	json_decref(root);
+	json_decref(other);
+	return text;
+}
+
 /*
  * The position.
  */

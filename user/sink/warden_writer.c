@@ -44,6 +44,7 @@ struct warden_writer {
 	struct warden_record *first, **last;
 	unsigned in_flight; /* from the first on: the thread's */
 	char *memory;       /* to be kept when the records up to now are settled; NULL: none */
+	bool has_news;      /* of the day, in the memory, and not kept */
 	uint64_t sequence;  /* of the last record that was put */
 	bool closing, has_ended, abandoned;
 	uint64_t close_ns;    /* when closing ends */
@@ -181,6 +182,7 @@ void warden_writer_put(struct warden_writer *writer, struct warden_record *first
 	if (memory) {
 		free(writer->memory);
 		writer->memory = memory;
+		writer->has_news = true;
 	}
 	(void)pthread_cond_signal(&writer->changed);
 	(void)pthread_mutex_unlock(&writer->lock);
@@ -357,6 +359,28 @@ static void keep_memory(
 		writer->position = before;
 }
 
+/* Records may wait for days: the day's summary does not wait for them. Takes the memory. */
+static void keep_day(struct warden_writer *writer, char *memory)
+{
+	char *text = warden_memory_day(writer->kept, memory);
+
+	free(memory);
+	if (!text)
+		return;
+	free(writer->kept);
+	writer->kept = text;
+	(void)keep_state(writer);
+}
+
+/* Under the lock: a copy of the memory whose records cannot be written now. NULL: none. */
+static char *take_news(struct warden_writer *writer)
+{
+	if (!writer->memory || !writer->has_news)
+		return NULL;
+	writer->has_news = false;
+	return strdup(writer->memory);
+}
+
 /* Under the lock: once a day. */
 static void say_day(struct warden_writer *writer, const char *date)
 {
@@ -373,11 +397,12 @@ static void after_batch(struct warden_writer *writer, const struct warden_result
 {
 	char date[WARDEN_DATE_BYTES];
 	uint64_t sequence;
-	char *memory;
+	char *memory, *news;
 
 	warden_local_date(&writer->place, date);
 	(void)pthread_mutex_lock(&writer->lock);
 	memory = take_off(writer, result);
+	news = error ? take_news(writer) : NULL;
 	sequence = writer->sequence;
 	writer->counts.paused = error != 0;
 	trouble(writer, TROUBLE_WRITING, error && !result->unconfirmed, words);
@@ -389,6 +414,8 @@ static void after_batch(struct warden_writer *writer, const struct warden_result
 	writer->failures = error ? writer->failures + 1 : 0;
 	if (memory)
 		keep_memory(writer, memory, sequence, !error && result->settled);
+	if (news)
+		keep_day(writer, news);
 }
 
 /* Of CLOCK_MONOTONIC; also of the past. */
