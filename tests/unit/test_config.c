@@ -117,6 +117,7 @@ static void what_is_wrong_is_named_with_its_line(void **state)
 {
 	refuse("interval = 1\n", ":1: 'interval' stands before any [section]");
 	refuse("[watch]\nintervall = 1\n", ":2: there is no key 'intervall' in [watch]");
+	refuse("[inner-warden]\nincident-bytes = 7M\n", "8M to 1T");
 	refuse("[watch]\n\n[wach]\n", ":3: there is no such section");
 	refuse("[watch]\n[files] json = yes\n", ":2: there is no such section, or more than it");
 	refuse("[watch]\ncgroup = system.slice\n", ":2: 'system.slice' is not a path that begins");
