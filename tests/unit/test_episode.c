@@ -580,6 +580,7 @@ struct server {
 	unsigned live_mib, held_mib; /* as of now */
 	bool gives_back;             /* address space comes and goes, whatever becomes of memory */
 	bool is_silent;              /* its heap cannot be walked any more */
+	bool begins_soon;            /* with six x-rays a minute apart, as the agent does */
 	struct allocators allocators;
 };
 
@@ -615,6 +616,13 @@ static void server_xray(struct server *server)
 	server->teller->world.rows[0].heap_age_s = 0;
 }
 
+static bool is_due(const struct server *server)
+{
+	if (server->begins_soon && server->second < 360)
+		return server->second % 60 == 30;
+	return server->second % server->xray_s == 30 % server->xray_s;
+}
+
 /* Reports every 10 s. What is told of them, without the dots of the others. */
 static const char *server_runs(struct server *server, unsigned minutes)
 {
@@ -631,7 +639,7 @@ static const char *server_runs(struct server *server, unsigned minutes)
 			row->counters[PS_MMAP_ANON_BYTES] = row->counters[PS_MUNMAP_BYTES] =
 				200 * WORLD_MIB;
 		row->heap_age_s += 10;
-		if (!server->is_silent && server->second % server->xray_s == 30 % server->xray_s)
+		if (!server->is_silent && is_due(server))
 			server_xray(server);
 		history_fold(history, row, 10 * WORLD_S, (600 + server->second) * WORLD_S);
 		assert_int_equal(episodes_fold(server->teller->episodes,
@@ -669,6 +677,21 @@ static void one_retention_is_one_incident_between_xrays(void **state)
 		assert_int_equal(server.teller->opened, 1);
 		teller_free(server.teller);
 	}
+}
+
+/* Not after the 40 minutes that three x-rays of the second half take otherwise. */
+static void an_incident_opens_within_minutes(void **state)
+{
+	struct server server;
+
+	server_begin(&server, 600);
+	server.begins_soon = true;
+	server.live_mib = 45;
+	server.held_mib = 800;
+	assert_string_equal(server_runs(&server, 6), "CO");
+	server.gives_back = true;
+	assert_string_equal(server_runs(&server, 6 * 60), "");
+	teller_free(server.teller);
 }
 
 /* Below what makes an incident, the same: it begins once, and ceases once. */
@@ -844,6 +867,7 @@ int main(void)
 		cmocka_unit_test(an_incident_survives_its_oldest_worker),
 		cmocka_unit_test(the_table_and_the_openings_are_bounded),
 		cmocka_unit_test(one_retention_is_one_incident_between_xrays),
+		cmocka_unit_test(an_incident_opens_within_minutes),
 		cmocka_unit_test(one_small_retention_is_told_once_between_xrays),
 		cmocka_unit_test(an_incident_does_not_wait_for_an_xray_for_ever),
 		cmocka_unit_test(what_is_doubtful_closes_nothing),

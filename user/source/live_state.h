@@ -38,6 +38,7 @@ struct seen_process {
 	bool settled;            /* its allocators were told for good */
 	bool looked_into;        /* asked for and not yet answered */
 	unsigned looks;          /* at its allocators */
+	unsigned walks;          /* of its heap */
 	uint64_t walk_after_ns;  /* no x-ray before: walks take a part of the time and no more */
 	UT_hash_handle hh;
 };

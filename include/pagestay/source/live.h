@@ -23,9 +23,11 @@ struct live_options {
 	size_t cgroup_count;
 	bool requests; /* false: the ledger and accepts only */
 	bool routes;
-	bool pages;       /* needs requests */
-	uint64_t xray_ns; /* between x-rays of a process, as often as walks allow; 0: none */
-	bool verbose;     /* libbpf's own messages go to stderr */
+	bool pages; /* needs requests */
+	/* Between x-rays of a process, as often as walks allow; a minute at most between the first
+	 * six. 0: none. */
+	uint64_t xray_ns;
+	bool verbose; /* libbpf's own messages go to stderr */
 	unsigned max_processes;
 	unsigned max_routes;
 	unsigned ring_bytes;  /* of each ring; 0: 256 KiB for processes, 4 MiB for pages */
