@@ -43,6 +43,8 @@ struct answer {
 /* What the listener under test was given, and what it said. */
 static struct {
 	struct sink *sink;
+	struct prometheus_state *metrics;
+	struct listen_board *board;
 	struct metrics_world world;
 	_Atomic uint64_t now_ns;
 	int said;
@@ -61,18 +63,41 @@ static void say(void *context, const char *text)
 	(void)snprintf(host.last, sizeof(host.last), "%s", text);
 }
 
-static void open_with(struct listen_options options)
+static int write_report(void)
+{
+	int error = prometheus_fold(host.metrics, &host.world.report);
+
+	return error ? error : sink_write(host.sink, &host.world.report);
+}
+
+/* On the board of those before. */
+static void open_next(struct listen_options options)
 {
 	struct diag diag = {0};
 
 	if (!options.address)
 		options.address = "127.0.0.1:0";
 	options.say = say;
-	options.metrics.routes = 4;
+	options.metrics = host.metrics;
+	options.board = host.board;
 	if (sink_listen_new(&options, &host.sink, &diag) != 0)
 		fail_msg("%s", diag.text);
+}
+
+static void open_with(struct listen_options options)
+{
+	open_next(options);
 	metrics_init(&host.world);
-	assert_int_equal(sink_write(host.sink, &host.world.report), 0);
+	assert_int_equal(write_report(), 0);
+}
+
+static int make_board(void)
+{
+	const struct prometheus_options options = {.routes = 4};
+
+	return prometheus_new(&options, &host.metrics) || listen_board_new(&host.board)
+		       ? -1
+		       : listen_board_attach(host.board, host.metrics);
 }
 
 static int set_up(void **unused)
@@ -80,13 +105,17 @@ static int set_up(void **unused)
 	memset(&host, 0, sizeof(host));
 	atomic_store(&host.now_ns, 1000 * SECOND_NS);
 	host.answer.bytes = malloc(ANSWER_BYTES);
-	return host.answer.bytes ? 0 : -1;
+	return host.answer.bytes ? make_board() : -1;
 }
 
 static int tear_down(void **unused)
 {
+	int error = sink_close(host.sink);
+
 	free(host.answer.bytes);
-	return sink_close(host.sink);
+	prometheus_free(host.metrics);
+	listen_board_free(host.board);
+	return error;
 }
 
 /*
@@ -323,7 +352,7 @@ static void each_report_replaces_the_last(void **unused)
 {
 	open_with((struct listen_options){0});
 	host.world.process.rss_bytes = 4711;
-	assert_int_equal(sink_write(host.sink, &host.world.report), 0);
+	assert_int_equal(write_report(), 0);
 	assert_string_equal(metrics_find(exchange(GET("/metrics", ""))->body,
 				    "pagestay_rss_bytes{service=\"server.service\",kind=\"unit\"}"),
 		"4711");
@@ -331,21 +360,45 @@ static void each_report_replaces_the_last(void **unused)
 
 static void health_is_about_reports(void **unused)
 {
-	const struct listen_options options = {
-		.address = "127.0.0.1:0", .now_ns = test_clock, .interval_ns = 10 * SECOND_NS};
-	struct diag diag = {0};
+	const struct listen_options options = {.now_ns = test_clock, .interval_ns = 10 * SECOND_NS};
 
-	assert_int_equal(sink_listen_new(&options, &host.sink, &diag), 0);
+	open_next(options);
 	metrics_init(&host.world);
 	assert_code(GET("/healthz", ""), 503);
 	assert_code(GET("/metrics", ""), 503);
-	assert_int_equal(sink_write(host.sink, &host.world.report), 0);
+	assert_int_equal(write_report(), 0);
 	assert_code(GET("/healthz", ""), 200);
 	atomic_fetch_add(&host.now_ns, 30 * SECOND_NS);
 	assert_code(GET("/healthz", ""), 200);
 	atomic_fetch_add(&host.now_ns, 1);
 	assert_code(GET("/healthz", ""), 503);
 	assert_code(GET("/metrics", ""), 200);
+}
+
+static const char *counted(const char *series)
+{
+	assert_int_equal(write_report(), 0);
+	return metrics_find(exchange_from("127.0.0.2", GET("/metrics", ""))->body, series);
+}
+
+/* As it does when its configuration changes: with another token, for example. */
+static void a_listener_goes_on_where_the_last_one_ended(void **unused)
+{
+	const struct answer *answer;
+
+	open_with((struct listen_options){0});
+	assert_code(GET("/none", ""), 404);
+	assert_int_equal(write_report(), 0);
+	assert_int_equal(sink_close(host.sink), 0);
+	open_next((struct listen_options){0});
+	assert_code(GET("/healthz", ""), 200);
+	answer = exchange(GET("/metrics", ""));
+	assert_int_equal(answer->code, 200);
+	assert_string_equal(metrics_find(answer->body, "pagestay_reports_total"), "2");
+	assert_string_equal(
+		metrics_find(answer->body, "pagestay_http_requests_total{code=\"404\"}"), "1");
+	assert_string_equal(counted("pagestay_http_requests_total{code=\"404\"}"), "1");
+	assert_string_equal(counted("pagestay_reports_total"), "4");
 }
 
 static void requests_are_counted(void **unused)
@@ -355,7 +408,7 @@ static void requests_are_counted(void **unused)
 	open_with((struct listen_options){0});
 	assert_code(GET("/none", ""), 404);
 	assert_code(GET("/metrics", ""), 200);
-	assert_int_equal(sink_write(host.sink, &host.world.report), 0);
+	assert_int_equal(write_report(), 0);
 	answer = exchange(GET("/metrics", ""));
 	assert_string_equal(
 		metrics_find(answer->body, "pagestay_http_requests_total{code=\"404\"}"), "1");
@@ -508,7 +561,7 @@ static void too_many_requests_of_one_client_are_refused(void **unused)
 	atomic_fetch_add(&host.now_ns, SECOND_NS);
 	assert_code(GET("/metrics", ""), 200);
 	assert_code(GET("/metrics", ""), 429);
-	assert_int_equal(sink_write(host.sink, &host.world.report), 0);
+	assert_int_equal(write_report(), 0);
 	assert_string_equal(metrics_find(exchange_from("127.0.0.2", GET("/metrics", ""))->body,
 				    "pagestay_http_connections_refused_total{reason=\"rate\"}"),
 		"45");
@@ -693,7 +746,7 @@ static void slow_readers_hold_nobody_up(void **unused)
 
 	open_with((struct listen_options){.requests_per_minute = 6000});
 	processes = many(1000, &names);
-	assert_int_equal(sink_write(host.sink, &host.world.report), 0);
+	assert_int_equal(write_report(), 0);
 	for (int i = 0; i < 4; i++) {
 		fds[i] = connect_from("127.0.0.1");
 		put(fds[i], GET("/metrics", ""), sizeof(GET("/metrics", "")) - 1);
@@ -701,7 +754,7 @@ static void slow_readers_hold_nobody_up(void **unused)
 	assert_int_equal(exchange_from("127.0.0.2", GET("/metrics", ""))->code, 200);
 	/* Each holds a report; when it is several behind it is cut. */
 	for (int i = 0; i < 8; i++)
-		assert_int_equal(sink_write(host.sink, &host.world.report), 0);
+		assert_int_equal(write_report(), 0);
 	(void)usleep(300000);
 	for (int i = 0; i < 4; i++) {
 		const struct answer *answer = read_all(fds[i]);
@@ -722,7 +775,7 @@ static void clients_that_leave_early_do_no_harm(void **unused)
 
 	open_with((struct listen_options){.requests_per_minute = 6000});
 	processes = many(300, &names);
-	assert_int_equal(sink_write(host.sink, &host.world.report), 0);
+	assert_int_equal(write_report(), 0);
 	for (int i = 0; i < 200; i++) {
 		struct linger reset = {.l_onoff = 1};
 		int fd = connect_from("127.0.0.1");
@@ -740,7 +793,7 @@ static void clients_that_leave_early_do_no_harm(void **unused)
 static void wait_until_said(int times)
 {
 	for (int i = 0; i < 500 && host.said < times; i++) {
-		assert_int_equal(sink_write(host.sink, &host.world.report), 0);
+		assert_int_equal(write_report(), 0);
 		(void)usleep(10000);
 	}
 	assert_int_equal(host.said, times);
@@ -934,7 +987,10 @@ static int serve(int argc, char **argv)
 	char(*names)[32];
 	struct report_process *processes;
 
-	options.metrics.routes = 4;
+	if (make_board() != 0)
+		return 1;
+	options.metrics = host.metrics;
+	options.board = host.board;
 	options.token = argc > 5 ? argv[5] : NULL;
 	if (sink_listen_new(&options, &host.sink, &diag) != 0) {
 		fprintf(stderr, "%s\n", diag.text);
@@ -949,14 +1005,17 @@ static int serve(int argc, char **argv)
 	printf("listening %u\n", sink_listen_port(host.sink));
 	(void)fflush(stdout);
 	for (unsigned i = 0; i < seconds; i++) {
-		if (sink_write(host.sink, &host.world.report) != 0)
+		if (write_report() != 0)
 			return 1;
 		(void)sleep(1);
 		host.world.report.wall_ns += SECOND_NS;
 	}
 	free(processes);
 	free(names);
-	return sink_close(host.sink);
+	(void)sink_close(host.sink);
+	prometheus_free(host.metrics);
+	listen_board_free(host.board);
+	return 0;
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -973,6 +1032,7 @@ int main(int argc, char **argv)
 		TEST(gzip_is_the_same_document),
 		TEST(each_report_replaces_the_last),
 		TEST(health_is_about_reports),
+		TEST(a_listener_goes_on_where_the_last_one_ended),
 		TEST(requests_are_counted),
 		TEST(methods_and_bodies_are_refused),
 		TEST(wrong_requests_are_refused),

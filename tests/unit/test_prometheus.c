@@ -538,8 +538,17 @@ static void say(void *context, const char *text)
 
 static char directory[64], path[128];
 
+static struct prometheus_state *metrics;
+
+static int write_report(struct sink *sink, const struct report *report)
+{
+	fold(metrics, report);
+	return sink_write(sink, report);
+}
+
 static int make_directory(void **unused)
 {
+	metrics = new_state(0, 0);
 	(void)snprintf(directory, sizeof(directory), "/tmp/test_prometheus.XXXXXX");
 	if (!mkdtemp(directory))
 		return -1;
@@ -549,6 +558,7 @@ static int make_directory(void **unused)
 
 static int remove_directory(void **unused)
 {
+	prometheus_free(metrics);
 	(void)chmod(directory, 0700);
 	(void)unlink(path);
 	return rmdir(directory);
@@ -578,7 +588,7 @@ static void wait_until_written(uint64_t reports)
 
 static void the_file_is_replaced_as_a_whole(void **unused)
 {
-	const struct textfile_options options = {.path = path};
+	const struct textfile_options options = {.path = path, .metrics = metrics};
 	struct metrics_world world;
 	struct diag diag = {0};
 	struct sink *sink;
@@ -586,11 +596,11 @@ static void the_file_is_replaced_as_a_whole(void **unused)
 
 	metrics_init(&world);
 	assert_int_equal(sink_textfile_new(&options, &sink, &diag), 0);
-	assert_int_equal(sink_write(sink, &world.report), 0);
+	assert_int_equal(write_report(sink, &world.report), 0);
 	wait_until_written(1);
 	assert_int_equal(stat(path, &before), 0);
 	assert_int_equal(before.st_mode & 07777, 0644);
-	assert_int_equal(sink_write(sink, &world.report), 0);
+	assert_int_equal(write_report(sink, &world.report), 0);
 	wait_until_written(2);
 	assert_int_equal(stat(path, &after), 0);
 	assert_int_equal(sink_close(sink), 0);
@@ -601,7 +611,8 @@ static void the_file_is_replaced_as_a_whole(void **unused)
 static void trouble_is_said_once_and_so_is_its_end(void **unused)
 {
 	struct said said = {0};
-	const struct textfile_options options = {.path = path, .say = say, .context = &said};
+	const struct textfile_options options = {
+		.path = path, .metrics = metrics, .say = say, .context = &said};
 	struct metrics_world world;
 	struct diag diag = {0};
 	struct sink *sink;
@@ -612,14 +623,14 @@ static void trouble_is_said_once_and_so_is_its_end(void **unused)
 	assert_int_equal(sink_textfile_new(&options, &sink, &diag), 0);
 	assert_int_equal(rename(directory, away), 0);
 	for (int i = 0; i < 20; i++) {
-		assert_int_equal(sink_write(sink, &world.report), 0);
+		assert_int_equal(write_report(sink, &world.report), 0);
 		(void)usleep(20000);
 	}
 	assert_int_equal(said.count, 1);
 	assert_non_null(strstr(said.last, "No such file"));
 	assert_int_equal(rename(away, directory), 0);
 	for (int i = 0; i < 500 && said.count == 1; i++) {
-		assert_int_equal(sink_write(sink, &world.report), 0);
+		assert_int_equal(write_report(sink, &world.report), 0);
 		(void)usleep(10000);
 	}
 	assert_int_equal(said.count, 2);
@@ -682,7 +693,8 @@ static const char *temporary_of(int tid)
 
 static void a_disk_that_hangs_holds_nobody_up(void **unused)
 {
-	const struct textfile_options options = {.path = path, .sync = sync_disk};
+	const struct textfile_options options = {
+		.path = path, .metrics = metrics, .sync = sync_disk};
 	struct metrics_world world;
 	struct diag diag = {0};
 	struct sink *sink;
@@ -693,7 +705,7 @@ static void a_disk_that_hangs_holds_nobody_up(void **unused)
 	assert_int_equal(sink_textfile_new(&options, &sink, &diag), 0);
 	(void)pthread_mutex_lock(&disk.lock);
 	for (int i = 0; i < 100; i++)
-		assert_int_equal(sink_write(sink, &world.report), 0);
+		assert_int_equal(write_report(sink, &world.report), 0);
 	tid = wait_for_tid(&disk);
 	assert_int_equal(access(temporary_of(tid), F_OK), 0);
 	assert_int_equal(sink_close(sink), 0);
@@ -705,8 +717,10 @@ static void a_disk_that_hangs_holds_nobody_up(void **unused)
 
 static void who_hung_leaves_the_file_to_his_successor(void **unused)
 {
-	const struct textfile_options hanging = {.path = path, .sync = sync_disk};
-	const struct textfile_options next = {.path = path, .sync = sync_other_disk};
+	const struct textfile_options hanging = {
+		.path = path, .metrics = metrics, .sync = sync_disk};
+	const struct textfile_options next = {
+		.path = path, .metrics = metrics, .sync = sync_other_disk};
 	struct metrics_world world;
 	struct diag diag = {0};
 	struct sink *sink;
@@ -716,24 +730,24 @@ static void who_hung_leaves_the_file_to_his_successor(void **unused)
 	disk.tid = 0;
 	(void)pthread_mutex_lock(&disk.lock);
 	assert_int_equal(sink_textfile_new(&hanging, &sink, &diag), 0);
-	assert_int_equal(sink_write(sink, &world.report), 0);
+	assert_int_equal(write_report(sink, &world.report), 0);
 	tid = wait_for_tid(&disk);
 	assert_int_equal(sink_close(sink), 0);
 	assert_int_equal(sink_textfile_new(&next, &sink, &diag), 0);
-	for (uint64_t reports = 1; reports <= 2; reports++) {
-		assert_int_equal(sink_write(sink, &world.report), 0);
+	for (uint64_t reports = 2; reports <= 3; reports++) {
+		assert_int_equal(write_report(sink, &world.report), 0);
 		wait_until_written(reports);
 	}
 	/* The disk lets go while the next file is under way. */
 	other_disk.tid = 0;
 	(void)pthread_mutex_lock(&other_disk.lock);
-	assert_int_equal(sink_write(sink, &world.report), 0);
+	assert_int_equal(write_report(sink, &world.report), 0);
 	(void)wait_for_tid(&other_disk);
 	(void)pthread_mutex_unlock(&disk.lock);
 	wait_for_end(tid);
-	assert_true(is_written(2));
+	assert_true(is_written(3));
 	(void)pthread_mutex_unlock(&other_disk.lock);
-	wait_until_written(3);
+	wait_until_written(4);
 	assert_int_equal(sink_close(sink), 0);
 }
 
@@ -741,7 +755,7 @@ static void what_was_left_by_the_killed_is_removed(void **unused)
 {
 	static const char *const names[] = {
 		".pagestay.prom.12.tmp", ".pagestay.prom.1x.tmp", ".pagestay.prom..tmp"};
-	const struct textfile_options options = {.path = path};
+	const struct textfile_options options = {.path = path, .metrics = metrics};
 	struct metrics_world world;
 	struct diag diag = {0};
 	struct sink *sink;
@@ -753,7 +767,7 @@ static void what_was_left_by_the_killed_is_removed(void **unused)
 	}
 	metrics_init(&world);
 	assert_int_equal(sink_textfile_new(&options, &sink, &diag), 0);
-	assert_int_equal(sink_write(sink, &world.report), 0);
+	assert_int_equal(write_report(sink, &world.report), 0);
 	wait_until_written(1);
 	assert_int_equal(sink_close(sink), 0);
 	assert_int_equal(access(temporary_of(12), F_OK), -1);
@@ -765,7 +779,8 @@ static void what_was_left_by_the_killed_is_removed(void **unused)
 
 static void a_link_in_the_way_is_not_followed(void **unused)
 {
-	const struct textfile_options options = {.path = path, .sync = sync_disk};
+	const struct textfile_options options = {
+		.path = path, .metrics = metrics, .sync = sync_disk};
 	struct metrics_world world;
 	struct diag diag = {0};
 	struct sink *sink;
@@ -776,10 +791,10 @@ static void a_link_in_the_way_is_not_followed(void **unused)
 	metrics_init(&world);
 	disk.tid = 0;
 	assert_int_equal(sink_textfile_new(&options, &sink, &diag), 0);
-	assert_int_equal(sink_write(sink, &world.report), 0);
+	assert_int_equal(write_report(sink, &world.report), 0);
 	wait_until_written(1);
 	assert_int_equal(symlink(victim, temporary_of(disk.tid)), 0);
-	assert_int_equal(sink_write(sink, &world.report), 0);
+	assert_int_equal(write_report(sink, &world.report), 0);
 	wait_until_written(2);
 	assert_int_equal(stat(victim, &found), -1);
 	assert_int_equal(sink_close(sink), 0);

@@ -75,11 +75,14 @@ static const struct prometheus_counter no_counts[COUNTS] = {
 };
 
 struct outputs {
-	const struct config *config;     /* the one in force */
-	struct sink *sinks[KINDS];       /* NULL: not configured, or it could not be opened */
-	bool is_missing[KINDS];          /* it could not: tried again at each report */
-	struct files_recorder *recorder; /* NULL: not configured */
-	struct stat token;               /* the token file, when it was read */
+	const struct config *config;      /* the one in force */
+	struct sink *sinks[KINDS];        /* NULL: not configured, or it could not be opened */
+	bool is_missing[KINDS];           /* it could not: tried again at each report */
+	struct files_recorder *recorder;  /* NULL: not configured */
+	struct stat token;                /* the token file, when it was read */
+	struct prometheus_state *metrics; /* of all reports, for those that show them */
+	struct listen_board *board;
+	bool folds_badly; /* and that was said */
 	struct prometheus_counter counts[COUNTS];
 	uint64_t before[COUNTS]; /* what sinks that were closed had counted */
 	void (*say)(void *context, const char *text);
@@ -109,6 +112,8 @@ void outputs_free(struct outputs *outputs)
 	for (int i = 0; i < KINDS; i++)
 		(void)sink_close(outputs->sinks[i]);
 	(void)files_recorder_close(outputs->recorder);
+	prometheus_free(outputs->metrics);
+	listen_board_free(outputs->board);
 	free(outputs);
 }
 
@@ -140,7 +145,7 @@ static const char *boot_of_host(char boot[BOOT_BYTES])
 	return boot;
 }
 
-static struct prometheus_options metrics(const struct config *config)
+static struct prometheus_options metrics_options(const struct config *config)
 {
 	static const enum prometheus_naming namings[] = {
 		[CONFIG_LABEL_UNIT] = PROMETHEUS_BY_UNIT,
@@ -153,6 +158,18 @@ static struct prometheus_options metrics(const struct config *config)
 		.services = config->prometheus.services,
 		.routes = config->prometheus.routes,
 	};
+}
+
+static int new_metrics(const struct outputs *outputs, const struct config *config,
+	struct prometheus_state **ret_metrics)
+{
+	const struct prometheus_options options = metrics_options(config);
+	int error = prometheus_new(&options, ret_metrics);
+
+	if (error)
+		return error;
+	error = prometheus_attach(*ret_metrics, outputs->counts, COUNTS);
+	return error ? error : listen_board_attach(outputs->board, *ret_metrics);
 }
 
 static int open_warden(struct outputs *outputs, const struct config *config, struct sink **ret_sink,
@@ -236,9 +253,8 @@ static int open_listen(struct outputs *outputs, const struct config *config, str
 		.interval_ns = interval_ns(config),
 		.hosts = hosts,
 		.host_count = config->listen.hosts.count,
-		.metrics = metrics(config),
-		.counters = outputs->counts,
-		.counter_count = COUNTS,
+		.metrics = outputs->metrics,
+		.board = outputs->board,
 		.say = outputs->say,
 	};
 	int error = 0;
@@ -262,9 +278,7 @@ static int open_textfile(struct outputs *outputs, const struct config *config,
 {
 	const struct textfile_options options = {
 		.path = config->prometheus.textfile,
-		.metrics = metrics(config),
-		.counters = outputs->counts,
-		.counter_count = COUNTS,
+		.metrics = outputs->metrics,
 		.say = outputs->say,
 	};
 
@@ -355,9 +369,11 @@ static bool is_awaited(const struct outputs *outputs, enum kind kind)
 int outputs_open(struct outputs *outputs, const struct config *config, struct diag *diag)
 {
 	const struct files_options recording = files(outputs, config);
-	int error = 0;
+	int error = listen_board_new(&outputs->board);
 
 	outputs->config = config;
+	if (!error)
+		error = new_metrics(outputs, config, &outputs->metrics);
 	for (int i = 0; i < KINDS && !error; i++) {
 		error = kinds[i].open(outputs, config, &outputs->sinks[i], diag);
 		if (error != -EAGAIN || i != KIND_WARDEN)
@@ -438,18 +454,53 @@ static void reload_recorder(
 		outputs->say(NULL, "[files] recording, and where to, changes with a restart");
 }
 
+/* Returns those in force till now, which sinks that are not closed yet still read. */
+static struct prometheus_state *reload_metrics(
+	struct outputs *outputs, const struct config *old, const struct config *config)
+{
+	const struct prometheus_options before = metrics_options(old),
+					now = metrics_options(config);
+	struct prometheus_state *in_force = outputs->metrics, *metrics = NULL;
+
+	if (before.naming == now.naming && before.services == now.services &&
+		before.routes == now.routes)
+		return NULL;
+	if (new_metrics(outputs, config, &metrics)) {
+		prometheus_free(metrics);
+		outputs->say(NULL, "[prometheus] stays as it was: out of memory");
+		return NULL;
+	}
+	outputs->metrics = metrics;
+	return in_force;
+}
+
 /* The old one goes first: two cannot listen on one port. */
 void outputs_reload(struct outputs *outputs, const struct config *old, const struct config *config)
 {
+	struct prometheus_state *metrics = reload_metrics(outputs, old, config);
+
 	for (int i = 0; i < KINDS; i++) {
 		if (!outputs->is_missing[i] && !differs(outputs, i, old, config))
 			continue;
 		close_one(outputs, i);
 		open_again(outputs, i, config);
 	}
+	prometheus_free(metrics);
 	if (outputs->sinks[KIND_LISTEN])
 		sink_listen_interval(outputs->sinks[KIND_LISTEN], interval_ns(config));
 	reload_recorder(outputs, old, config);
+}
+
+/* Said when it begins and when it is over. */
+static void fold(struct outputs *outputs, const struct report *report)
+{
+	bool is_bad = prometheus_fold(outputs->metrics, report) != 0;
+
+	if (is_bad != outputs->folds_badly)
+		outputs->say(
+			NULL, is_bad ? "out of memory: the metrics of some services are `other`"
+				     : "new services have metrics of their own again");
+	outputs->folds_badly = is_bad;
 }
 
 /* A sink's failure is its own, and told by itself. */
@@ -459,6 +510,7 @@ void outputs_report(struct outputs *outputs, const struct report *report)
 		if (is_awaited(outputs, i))
 			open_again(outputs, i, outputs->config);
 	count(outputs);
+	fold(outputs, report);
 	for (int i = 0; i < KINDS; i++)
 		if (outputs->sinks[i])
 			(void)sink_write(outputs->sinks[i], report);

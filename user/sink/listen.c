@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The listening sink: owns the listener with its thread, and the metrics' state, which only the
- * thread that writes reports touches. Used through `struct sink` by the app.
+ * The listening sink: owns the listener with its thread. Used through `struct sink` by the app.
  */
 #include "listen_state.h"
 
@@ -15,14 +14,12 @@
 #include <time.h>
 
 #define STALE_INTERVALS 3
-#define OUR_COUNTERS    (ANSWER_CODES + REFUSALS + 2)
 
 struct sink_listen {
 	struct sink sink;
 	struct listener listener;
-	struct prometheus_state *metrics;
-	struct prometheus_counter counters[OUR_COUNTERS];
-	uint64_t interval_ns, generation;
+	const struct prometheus_state *metrics;
+	uint64_t interval_ns;
 	void (*say)(void *context, const char *text);
 	void *context;
 	pthread_t thread;
@@ -33,80 +30,6 @@ struct sink_listen {
 static uint64_t monotonic_ns(void *context)
 {
 	return clock_ns(CLOCK_MONOTONIC);
-}
-
-struct snapshot *listener_snapshot(struct listener *listener)
-{
-	struct snapshot *snapshot;
-
-	(void)pthread_mutex_lock(&listener->lock);
-	snapshot = listener->current;
-	if (snapshot)
-		snapshot->references++;
-	(void)pthread_mutex_unlock(&listener->lock);
-	return snapshot;
-}
-
-void listener_release(struct listener *listener, struct snapshot *snapshot)
-{
-	bool is_last;
-
-	if (!snapshot)
-		return;
-	(void)pthread_mutex_lock(&listener->lock);
-	is_last = --snapshot->references == 0;
-	(void)pthread_mutex_unlock(&listener->lock);
-	if (is_last)
-		snapshot_free(snapshot);
-}
-
-static void publish(struct listener *listener, struct snapshot *snapshot)
-{
-	struct snapshot *old;
-
-	snapshot->references = 1;
-	(void)pthread_mutex_lock(&listener->lock);
-	old = listener->current;
-	listener->current = snapshot;
-	(void)pthread_mutex_unlock(&listener->lock);
-	listener_release(listener, old);
-}
-
-static void read_counters(struct sink_listen *listen)
-{
-	struct listener *listener = &listen->listener;
-	struct prometheus_counter *counter = listen->counters;
-
-	for (int i = 0; i < ANSWER_CODES; i++)
-		counter++->value = atomic_load(&listener->answers[i]);
-	for (int i = 0; i < REFUSALS; i++)
-		counter++->value = atomic_load(&listener->refusals[i]);
-	counter++->value = atomic_load(&listener->accepted);
-	counter->value = atomic_load(&listener->scrapes);
-}
-
-static void name_counters(struct sink_listen *listen)
-{
-	static const char *const codes[ANSWER_CODES] = {
-		"200", "400", "401", "404", "405", "413", "414", "421", "429", "431", "503"};
-	static const char *const reasons[REFUSALS] = {
-		[REFUSAL_RATE] = "rate",
-		[REFUSAL_CLIENT] = "client",
-		[REFUSAL_TOTAL] = "total",
-		[REFUSAL_TIMEOUT] = "timeout",
-	};
-	struct prometheus_counter *counter = listen->counters;
-
-	for (int i = 0; i < ANSWER_CODES; i++)
-		*counter++ = (struct prometheus_counter){"http_requests",
-			"Requests that were answered, by status.", "code", codes[i], 0};
-	for (int i = 0; i < REFUSALS; i++)
-		*counter++ = (struct prometheus_counter){"http_connections_refused",
-			"Connections that were ended without an answer.", "reason", reasons[i], 0};
-	*counter++ = (struct prometheus_counter){
-		"http_connections", "Connections that were accepted.", NULL, NULL, 0};
-	*counter = (struct prometheus_counter){
-		"http_scrapes", "Requests for metrics that were answered.", NULL, NULL, 0};
 }
 
 /* The listener's thread has no voice of its own. */
@@ -131,20 +54,18 @@ static int listen_write(struct sink *sink, const struct report *report)
 	struct sink_listen *listen = (struct sink_listen *)sink;
 	struct listener *listener = &listen->listener;
 	uint64_t interval_ns = listen->interval_ns ? listen->interval_ns : report->interval_ns;
+	struct listen_board *board = listener->board;
 	struct snapshot *snapshot;
-	int error, render_error;
+	int error;
 
-	atomic_store(&listener->stale_after_ns, STALE_INTERVALS * interval_ns);
-	atomic_store(&listener->report_ns, listener->now_ns(listener->context));
-	error = prometheus_fold(listen->metrics, report);
-	read_counters(listen);
-	render_error = snapshot_new(report, listen->metrics, &snapshot);
-	if (!render_error) {
-		snapshot->generation = ++listen->generation;
-		publish(listener, snapshot);
-	}
+	atomic_store(&board->stale_after_ns, STALE_INTERVALS * interval_ns);
+	atomic_store(&board->report_ns, listener->now_ns(listener->context));
+	board_count(board);
+	error = snapshot_new(report, listen->metrics, &snapshot);
+	if (!error)
+		board_publish(board, snapshot);
 	say_trouble(listen);
-	return error ? error : render_error;
+	return error;
 }
 
 static void listen_free(struct sink_listen *listen)
@@ -162,7 +83,6 @@ static void listen_free(struct sink_listen *listen)
 		(void)unlink(listener->address.address.local.sun_path);
 	cleanup_close(&listener->listen_fd);
 	cleanup_close(&listener->stop_fd);
-	listener_release(listener, listener->current);
 	fixed_free(listener);
 	clients_deinit(&listener->clients);
 	free(listener->connections);
@@ -171,8 +91,6 @@ static void listen_free(struct sink_listen *listen)
 	if (listener->token)
 		explicit_bzero(listener->token, strlen(listener->token));
 	free(listener->token);
-	(void)pthread_mutex_destroy(&listener->lock);
-	prometheus_free(listen->metrics);
 	free(listen);
 }
 
@@ -271,20 +189,6 @@ static int copy_options(struct listener *listener, const struct listen_options *
 		listener, or_default(options->requests_per_minute, LISTEN_REQUESTS_PER_MINUTE));
 }
 
-static int init_metrics(struct sink_listen *listen, const struct listen_options *options)
-{
-	int error = prometheus_new(&options->metrics, &listen->metrics);
-
-	if (error)
-		return error;
-	name_counters(listen);
-	error = prometheus_attach(listen->metrics, listen->counters, OUR_COUNTERS);
-	if (!error && options->counters)
-		error = prometheus_attach(
-			listen->metrics, options->counters, options->counter_count);
-	return error;
-}
-
 static int start_thread(struct sink_listen *listen)
 {
 	int error = thread_start(listener_thread, &listen->listener, &listen->thread);
@@ -305,13 +209,12 @@ static int listen_init(
 	listen->context = options->context;
 	listener->listen_fd = -1;
 	listener->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	(void)pthread_mutex_init(&listener->lock, NULL);
+	listen->metrics = options->metrics;
+	listener->board = options->board;
 	error = check_options(options, &listener->address, diag);
 	if (error)
 		return error;
 	error = listener->stop_fd < 0 ? -errno : copy_options(listener, options);
-	if (!error)
-		error = init_metrics(listen, options);
 	if (error)
 		return diag_set(diag, error, "cannot listen: %s", strerror(-error));
 	error = listen_address_open(

@@ -41,7 +41,7 @@ static void end_connection(
 {
 	connection->is_ending = true;
 	connection->client->connections--;
-	atomic_fetch_add(&listener->refusals[reason], 1);
+	atomic_fetch_add(&listener->board->refusals[reason], 1);
 	forget_at_close(connection->fd);
 	(void)shutdown(connection->fd, SHUT_RDWR);
 }
@@ -116,7 +116,7 @@ static void admit(struct listener *listener, int fd, const union any_address *ad
 	if (client)
 		answer = client_charge(&listener->clients, client, now_ns);
 	if (answer == CLIENT_DROP || !connection) {
-		atomic_fetch_add(&listener->refusals[REFUSAL_RATE], 1);
+		atomic_fetch_add(&listener->board->refusals[REFUSAL_RATE], 1);
 		forget_at_close(fd);
 		(void)close(fd);
 		return;
@@ -164,7 +164,7 @@ static bool accept_one(struct listener *listener, uint64_t now_ns)
 	fd = accept4(listener->listen_fd, &address.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd >= 0) {
 		atomic_store(&listener->accept_error, 0);
-		atomic_fetch_add(&listener->accepted, 1);
+		atomic_fetch_add(&listener->board->accepted, 1);
 		admit(listener, fd, &address, length, now_ns);
 		return true;
 	}
@@ -181,9 +181,9 @@ static void sweep(struct listener *listener, uint64_t now_ns)
 {
 	uint64_t newest;
 
-	(void)pthread_mutex_lock(&listener->lock);
-	newest = listener->current ? listener->current->generation : 0;
-	(void)pthread_mutex_unlock(&listener->lock);
+	(void)pthread_mutex_lock(&listener->board->lock);
+	newest = listener->board->current ? listener->board->current->generation : 0;
+	(void)pthread_mutex_unlock(&listener->board->lock);
 	for (unsigned i = 0; i < listener->connections_max; i++) {
 		struct connection *connection = &listener->connections[i];
 

@@ -76,7 +76,7 @@ static void count_answer(struct listener *listener, unsigned code)
 {
 	for (int i = 0; i < ANSWER_CODES; i++)
 		if (answer_codes[i] == code)
-			atomic_fetch_add(&listener->answers[i], 1);
+			atomic_fetch_add(&listener->board->answers[i], 1);
 }
 
 static enum MHD_Result queue(struct listener *listener, struct connection *connection,
@@ -116,7 +116,7 @@ static enum MHD_Result answer_fixed(const struct request *request, enum fixed wh
 
 static enum MHD_Result answer_document(const struct request *request, enum document document)
 {
-	struct snapshot *snapshot = listener_snapshot(request->listener);
+	struct snapshot *snapshot = board_snapshot(request->listener->board);
 	bool takes_gzip = negotiate_gzip(header_of(request, "Accept-Encoding"));
 	enum MHD_Result result;
 
@@ -127,7 +127,7 @@ static enum MHD_Result answer_document(const struct request *request, enum docum
 		request->connection->client->is_reader = true;
 	result = queue(request->listener, request->connection, request->handle, 200,
 		snapshot_response(snapshot, document, takes_gzip));
-	listener_release(request->listener, snapshot);
+	board_release(request->listener->board, snapshot);
 	return result;
 }
 
@@ -138,7 +138,7 @@ static enum MHD_Result answer_index(const struct request *request)
 
 static enum MHD_Result answer_metrics(const struct request *request)
 {
-	atomic_fetch_add(&request->listener->scrapes, 1);
+	atomic_fetch_add(&request->listener->board->scrapes, 1);
 	return answer_document(
 		request, negotiate_format(header_of(request, "Accept")) == PROMETHEUS_OPENMETRICS
 				 ? DOCUMENT_OPENMETRICS
@@ -153,12 +153,13 @@ static enum MHD_Result answer_report(const struct request *request)
 static enum MHD_Result answer_health(const struct request *request)
 {
 	struct listener *listener = request->listener;
-	uint64_t report_ns = atomic_load(&listener->report_ns);
+	uint64_t report_ns = atomic_load(&listener->board->report_ns);
 	uint64_t now_ns = listener->now_ns(listener->context);
 
 	if (!report_ns)
 		return answer_fixed(request, FIXED_NO_REPORT);
-	if (now_ns > report_ns && now_ns - report_ns > atomic_load(&listener->stale_after_ns))
+	if (now_ns > report_ns &&
+		now_ns - report_ns > atomic_load(&listener->board->stale_after_ns))
 		return answer_fixed(request, FIXED_STALE);
 	return answer_fixed(request, FIXED_HEALTHY);
 }

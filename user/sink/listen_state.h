@@ -3,7 +3,8 @@
  * What the files of the listener share. Nobody else includes this.
  *
  * Two threads: the loop's, which writes reports, and the listener's own, which is in libmicrohttpd
- * and its callbacks. What both touch is in `struct listener`: constant, atomic or under its lock.
+ * and its callbacks. What both touch is in `struct listener` and its board: constant, atomic or
+ * under the board's lock.
  */
 #ifndef PAGESTAY_SINK_LISTEN_STATE_H
 #define PAGESTAY_SINK_LISTEN_STATE_H
@@ -85,7 +86,7 @@ enum client_answer client_charge(
 enum document { DOCUMENT_TEXT, DOCUMENT_OPENMETRICS, DOCUMENT_REPORT, DOCUMENTS };
 
 struct snapshot {
-	unsigned references; /* under the listener's lock */
+	unsigned references; /* under the board's lock */
 	uint64_t generation;
 	struct {
 		char *bytes; /* the response's */
@@ -112,6 +113,41 @@ struct MHD_Response *response_new(const char *bytes, size_t length,
 	enum MHD_ResponseMemoryMode mode, const char *content_type);
 
 /*
+ * The board.
+ */
+
+enum refusal {
+	REFUSAL_RATE,    /* a client that has had its refusals */
+	REFUSAL_CLIENT,  /* made way for another connection of the same client */
+	REFUSAL_TOTAL,   /* made way for somebody else's */
+	REFUSAL_TIMEOUT, /* a request that did not come, an answer that did not go */
+	REFUSALS,
+};
+
+#define ANSWER_CODES 11
+extern const unsigned answer_codes[ANSWER_CODES];
+
+#define BOARD_COUNTERS (ANSWER_CODES + REFUSALS + 2)
+
+struct listen_board {
+	_Atomic uint64_t answers[ANSWER_CODES], scrapes, refusals[REFUSALS], accepted;
+	_Atomic uint64_t report_ns, stale_after_ns; /* 0: no report yet */
+	pthread_mutex_t lock;
+	struct snapshot *current;
+	/* As metrics, by board_count; of the thread that writes reports. */
+	struct prometheus_counter counters[BOARD_COUNTERS];
+};
+
+void board_count(struct listen_board *board);
+
+/* Takes it. */
+void board_publish(struct listen_board *board, struct snapshot *snapshot);
+
+/* The newest snapshot, with a reference; NULL: none yet. */
+struct snapshot *board_snapshot(struct listen_board *board);
+void board_release(struct listen_board *board, struct snapshot *snapshot);
+
+/*
  * The listener.
  */
 
@@ -132,17 +168,6 @@ enum fixed {
 	FIXED_HEADERS,
 	FIXED_RESPONSES,
 };
-
-enum refusal {
-	REFUSAL_RATE,    /* a client that has had its refusals */
-	REFUSAL_CLIENT,  /* made way for another connection of the same client */
-	REFUSAL_TOTAL,   /* made way for somebody else's */
-	REFUSAL_TIMEOUT, /* a request that did not come, an answer that did not go */
-	REFUSALS,
-};
-
-#define ANSWER_CODES 11
-extern const unsigned answer_codes[ANSWER_CODES];
 
 struct connection {
 	int fd; /* libmicrohttpd's; -1: unused */
@@ -178,11 +203,8 @@ struct listener {
 	uint64_t turns;              /* how often libmicrohttpd has read what there was to read */
 	uint64_t paused_until_ns;    /* no descriptors: nothing is accepted */
 	/* Shared. */
-	_Atomic uint64_t answers[ANSWER_CODES], scrapes, refusals[REFUSALS], accepted;
-	_Atomic uint64_t report_ns, stale_after_ns; /* 0: no report yet */
+	struct listen_board *board; /* the caller's */
 	_Atomic int accept_error;
-	pthread_mutex_t lock;
-	struct snapshot *current;
 };
 
 /* The listener's thread; the argument is the listener. */
@@ -198,9 +220,5 @@ enum MHD_Result listener_answer(void *context, struct MHD_Connection *handle, co
 
 int fixed_new(struct listener *listener, unsigned requests_per_minute);
 void fixed_free(struct listener *listener);
-
-/* The newest snapshot, with a reference; NULL: none yet. */
-struct snapshot *listener_snapshot(struct listener *listener);
-void listener_release(struct listener *listener, struct snapshot *snapshot);
 
 #endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The textfile sink: owns the metrics' state, and a thread that replaces the file. Used through
- * `struct sink` by the app.
+ * The textfile sink: owns a thread that replaces the file. Used through `struct sink` by the app.
  *
  * `struct textfile` is shared with the thread and guarded by its lock, but for what is constant.
  * The thread holds one rendering while it writes, and at most one more waits. It is not waited for
@@ -46,7 +45,6 @@ struct textfile {
 struct sink_textfile {
 	struct sink sink;
 	struct textfile_options options;
-	struct prometheus_state *state;
 	struct textfile *file;
 	bool has_failed; /* and that was said */
 };
@@ -221,12 +219,10 @@ static int textfile_write(struct sink *sink, const struct report *report)
 	struct textfile *file = textfile->file;
 	_cleanup_(cleanup_free) char *bytes = NULL;
 	size_t length = 0;
-	int error = prometheus_fold(textfile->state, report);
+	int error = render(textfile->options.metrics, &bytes, &length);
 	int write_error;
 	char *old;
 
-	if (!error)
-		error = render(textfile->state, &bytes, &length);
 	(void)pthread_mutex_lock(&file->lock);
 	write_error = file->error;
 	old = file->waiting;
@@ -282,7 +278,6 @@ static int textfile_close(struct sink *sink)
 		error = textfile->file->error;
 		textfile_free(textfile->file);
 	}
-	prometheus_free(textfile->state);
 	free(textfile);
 	return error;
 }
@@ -321,11 +316,6 @@ static int textfile_init(
 	error = set_paths(file, options->path, diag);
 	if (error)
 		return error;
-	error = prometheus_new(&options->metrics, &textfile->state);
-	if (error)
-		return diag_set(diag, error, "metrics: %s", strerror(-error));
-	if (options->counters)
-		(void)prometheus_attach(textfile->state, options->counters, options->counter_count);
 	error = thread_start_detached(textfile_thread, file);
 	if (error)
 		return diag_set(diag, error, "a thread for %s: %s", file->path, strerror(-error));
@@ -343,7 +333,6 @@ int sink_textfile_new(
 	error = textfile_init(textfile, options, diag);
 	if (error) {
 		textfile_free(textfile->file);
-		prometheus_free(textfile->state);
 		free(textfile);
 		return error;
 	}

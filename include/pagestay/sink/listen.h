@@ -52,15 +52,28 @@ struct listen_options {
 	unsigned connections, connections_per_client, requests_per_minute;
 	unsigned request_ms, idle_ms, response_ms;
 	uint64_t interval_ns; /* between reports */
-	struct prometheus_options metrics;
-	const struct prometheus_counter *counters; /* see prometheus_attach; NULL: none */
-	size_t counter_count;
+	/* Both stay the caller's, and outlive the sink. Each report is folded before it is written.
+	 */
+	const struct prometheus_state *metrics;
+	struct listen_board *board;
 	/* Called by sink_write: once when trouble begins, once when it is over. */
 	void (*say)(void *context, const char *text);
 	/* A monotonic clock, called from any thread; NULL: CLOCK_MONOTONIC. */
 	uint64_t (*now_ns)(void *context);
 	void *context; /* of both */
 };
+
+/*
+ * What listeners show and what they counted: the newest report as it was rendered. The next
+ * listener goes on with it. One listener at a time.
+ */
+struct listen_board;
+
+int listen_board_new(struct listen_board **ret_board); /* 0 or -ENOMEM */
+void listen_board_free(struct listen_board *board);    /* takes NULL */
+
+/* As prometheus_attach: what was counted, as of the last report that was written. */
+int listen_board_attach(const struct listen_board *board, struct prometheus_state *metrics);
 
 /* Whether it is an address, as above. 0 or -EINVAL with words. */
 int listen_check_address(const char *address, bool *ret_is_loopback, struct diag *diag);

@@ -85,9 +85,8 @@ int prometheus_render(
  */
 struct textfile_options {
 	const char *path; /* absolute, ends in .prom */
-	struct prometheus_options metrics;
-	const struct prometheus_counter *counters; /* see prometheus_attach; NULL: none */
-	size_t counter_count;
+	/* The caller's, and outlives the sink. Each report is folded before it is written. */
+	const struct prometheus_state *metrics;
 	/* Called by sink_write: once when writing begins to fail, once when it works again. */
 	void (*say)(void *context, const char *text);
 	void *context;
