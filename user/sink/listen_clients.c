@@ -14,7 +14,7 @@
 
 #define NS_PER_MINUTE UINT64_C(60000000000)
 
-/* Refusals cost us, too: so many at once, and so many a second. */
+/* So many at once, and so many a second. */
 #define REFUSAL_COST_NS  (50 * NS_PER_MS)
 #define REFUSAL_BURST_NS (2000 * NS_PER_MS)
 
@@ -105,23 +105,16 @@ struct client *clients_find(
 	return client;
 }
 
-/* False, and nothing is taken, if the bucket is empty. */
-static bool pay(uint64_t *paid_ns, uint64_t now_ns, uint64_t cost_ns, uint64_t burst_ns)
+bool client_pay(
+	const struct clients *clients, struct client *client, enum bucket bucket, uint64_t now_ns)
 {
-	uint64_t from_ns = *paid_ns > now_ns ? *paid_ns : now_ns;
+	bool is_refusal = bucket == BUCKET_REFUSALS;
+	uint64_t cost_ns = is_refusal ? REFUSAL_COST_NS : clients->cost_ns;
+	uint64_t burst_ns = is_refusal ? REFUSAL_BURST_NS : clients->burst_ns;
+	uint64_t from_ns = client->paid_ns[bucket] > now_ns ? client->paid_ns[bucket] : now_ns;
 
 	if (from_ns + cost_ns > now_ns + burst_ns)
 		return false;
-	*paid_ns = from_ns + cost_ns;
+	client->paid_ns[bucket] = from_ns + cost_ns;
 	return true;
-}
-
-enum client_answer client_charge(
-	const struct clients *clients, struct client *client, uint64_t now_ns)
-{
-	if (pay(&client->requests_ns, now_ns, clients->cost_ns, clients->burst_ns))
-		return CLIENT_SERVE;
-	if (pay(&client->refusals_ns, now_ns, REFUSAL_COST_NS, REFUSAL_BURST_NS))
-		return CLIENT_REFUSE;
-	return CLIENT_DROP;
 }

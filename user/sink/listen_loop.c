@@ -36,8 +36,7 @@ static void forget_at_close(int fd)
 	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 }
 
-static void end_connection(
-	struct listener *listener, struct connection *connection, enum refusal reason)
+void listener_end(struct listener *listener, struct connection *connection, enum refusal reason)
 {
 	connection->is_ending = true;
 	connection->client->connections--;
@@ -99,7 +98,7 @@ static void limit_client(
 	struct connection *least;
 
 	while (client->connections > limit && (least = least_of(listener, client, now_ns)))
-		end_connection(listener, least, REFUSAL_CLIENT);
+		listener_end(listener, least, REFUSAL_CLIENT);
 }
 
 /* Takes the descriptor. */
@@ -108,15 +107,12 @@ static void admit(struct listener *listener, int fd, const union any_address *ad
 {
 	struct connection *connection = unused_connection(listener);
 	uint8_t key[CLIENT_KEY_BYTES];
-	enum client_answer answer = CLIENT_DROP;
 	struct client *client;
 
 	client_key(address, fd, key);
 	client = clients_find(&listener->clients, key, now_ns);
-	if (client)
-		answer = client_charge(&listener->clients, client, now_ns);
-	if (answer == CLIENT_DROP || !connection) {
-		atomic_fetch_add(&listener->board->refusals[REFUSAL_RATE], 1);
+	if (!client || !connection) {
+		atomic_fetch_add(&listener->board->refusals[REFUSAL_TOTAL], 1);
 		forget_at_close(fd);
 		(void)close(fd);
 		return;
@@ -128,8 +124,8 @@ static void admit(struct listener *listener, int fd, const union any_address *ad
 		.since_ns = now_ns,
 		.deadline_ns = now_ns + listener->request_ns,
 		.turn = listener->turns,
-		.is_limited = answer == CLIENT_REFUSE,
-		.is_paid = true,
+		.is_limited = !client_pay(&listener->clients, client, BUCKET_REQUESTS, now_ns),
+		.is_charged = true,
 	};
 	client->connections++;
 	listener->connection_count++;
@@ -158,7 +154,7 @@ static bool accept_one(struct listener *listener, uint64_t now_ns)
 	if (listener->connection_count >= listener->connections_max) {
 		least = least_of(listener, NULL, now_ns);
 		if (least)
-			end_connection(listener, least, REFUSAL_TOTAL);
+			listener_end(listener, least, REFUSAL_TOTAL);
 		return false;
 	}
 	fd = accept4(listener->listen_fd, &address.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -192,7 +188,7 @@ static void sweep(struct listener *listener, uint64_t now_ns)
 		if (now_ns >= connection->deadline_ns ||
 			(connection->generation &&
 				newest > connection->generation + SNAPSHOTS_BEHIND))
-			end_connection(listener, connection, REFUSAL_TIMEOUT);
+			listener_end(listener, connection, REFUSAL_TIMEOUT);
 		else
 			limit_client(
 				listener, connection->client, listener->per_client_max, now_ns);

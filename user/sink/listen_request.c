@@ -166,15 +166,15 @@ static enum MHD_Result answer_health(const struct request *request)
 
 struct route {
 	const char *path;
-	bool needs_token;
+	bool needs_token, is_document;
 	enum MHD_Result (*answer)(const struct request *request);
 };
 
 static const struct route routes[] = {
-	{"/", true, answer_index},
-	{"/metrics", true, answer_metrics},
-	{"/api/v1/report", true, answer_report},
-	{"/healthz", false, answer_health},
+	{"/", true, false, answer_index},
+	{"/metrics", true, true, answer_metrics},
+	{"/api/v1/report", true, true, answer_report},
+	{"/healthz", false, false, answer_health},
 };
 
 static const struct route *find_route(const char *path)
@@ -307,8 +307,6 @@ static enum fixed judge(const struct request *request, const char *path, const c
 	const struct route *route = find_route(path);
 	struct header_check check = {0};
 
-	if (request->connection->is_limited)
-		return FIXED_TOO_MANY;
 	if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
 		return FIXED_METHOD;
 	(void)MHD_get_connection_values(request->handle, MHD_HEADER_KIND, check_header, &check);
@@ -330,12 +328,32 @@ static enum fixed judge(const struct request *request, const char *path, const c
 	return route ? FIXED_RESPONSES : FIXED_NOT_FOUND;
 }
 
-static void charge(struct listener *listener, struct connection *connection)
+static bool pay(const struct request *request, enum bucket bucket)
 {
-	if (!connection->is_paid && client_charge(&listener->clients, connection->client,
-					    listener->now_ns(listener->context)) != CLIENT_SERVE)
-		connection->is_limited = true;
-	connection->is_paid = false;
+	struct listener *listener = request->listener;
+
+	return client_pay(&listener->clients, request->connection->client, bucket,
+		listener->now_ns(listener->context));
+}
+
+/* The first request of a connection was charged for when that was accepted. */
+static void charge(const struct request *request)
+{
+	struct connection *connection = request->connection;
+
+	if (!connection->is_charged)
+		connection->is_limited = !pay(request, BUCKET_REQUESTS);
+	connection->is_charged = false;
+}
+
+/* 429, and no answer to who has had enough of those, too. */
+static enum MHD_Result turn_away(const struct request *request)
+{
+	if (pay(request, BUCKET_REFUSALS))
+		return answer_fixed(request, FIXED_TOO_MANY);
+	if (!request->connection->is_ending)
+		listener_end(request->listener, request->connection, REFUSAL_RATE);
+	return MHD_NO;
 }
 
 /* NOLINTBEGIN(readability-function-size,readability-non-const-parameter): not our signature */
@@ -355,8 +373,12 @@ enum MHD_Result listener_answer(void *context, struct MHD_Connection *handle, co
 	if (*ret_request == request.connection)
 		return find_route(path) ? find_route(path)->answer(&request)
 					: answer_fixed(&request, FIXED_NOT_FOUND);
-	charge(listener, request.connection);
+	charge(&request);
 	refusal = judge(&request, path, method);
+	if (request.connection->is_limited &&
+		!(refusal == FIXED_RESPONSES && find_route(path)->is_document &&
+			pay(&request, BUCKET_DOCUMENTS)))
+		return turn_away(&request);
 	if (refusal != FIXED_RESPONSES && refusal != FIXED_NOT_FOUND)
 		return answer_fixed(&request, refusal);
 	*ret_request = request.connection;

@@ -48,6 +48,14 @@ int listen_address_open(
 
 #define CLIENT_KEY_BYTES 12
 
+/* What a client pays from. */
+enum bucket {
+	BUCKET_REQUESTS,
+	BUCKET_DOCUMENTS, /* nothing else: for a scraper with a bot's address */
+	BUCKET_REFUSALS,  /* 429; they cost us, too */
+	BUCKETS,
+};
+
 struct client {
 	UT_hash_handle hh;
 	uint8_t key[CLIENT_KEY_BYTES];
@@ -55,7 +63,7 @@ struct client {
 	bool is_reader; /* a report was sent to it */
 	unsigned connections;
 	uint64_t used_ns;
-	uint64_t requests_ns, refusals_ns; /* up to when they are paid for */
+	uint64_t paid_ns[BUCKETS]; /* up to when they are paid for */
 };
 
 struct clients {
@@ -65,19 +73,15 @@ struct clients {
 	uint64_t cost_ns, burst_ns; /* of a request */
 };
 
-enum client_answer {
-	CLIENT_SERVE,
-	CLIENT_REFUSE, /* with 429 */
-	CLIENT_DROP,   /* without an answer: it has had enough of those, too */
-};
-
 void clients_init(struct clients *clients, unsigned requests_per_minute);
 void clients_deinit(struct clients *clients);
 void client_key(const union any_address *address, int fd, uint8_t ret_key[CLIENT_KEY_BYTES]);
 struct client *clients_find(struct clients *clients, const uint8_t key[CLIENT_KEY_BYTES],
 	uint64_t now_ns); /* NULL: out of memory */
-enum client_answer client_charge(
-	const struct clients *clients, struct client *client, uint64_t now_ns);
+
+/* False, and nothing is taken, if the bucket is empty. */
+bool client_pay(
+	const struct clients *clients, struct client *client, enum bucket bucket, uint64_t now_ns);
 
 /*
  * Snapshots: a report as it is answered. Shared, freed with the last reference.
@@ -176,8 +180,8 @@ struct connection {
 	uint64_t turn;       /* of the listener when it came */
 	uint64_t generation; /* of the snapshot that it is sent; 0: none */
 	size_t target_bytes;
-	bool is_limited; /* its request is one too many */
-	bool is_paid;    /* its next request is charged for */
+	bool is_limited; /* its request was not paid for */
+	bool is_charged; /* its next request was, or could not be, paid for */
 	bool is_writing; /* has a response */
 	bool is_ending;  /* shut down, about to be forgotten */
 };
@@ -212,6 +216,9 @@ void *listener_thread(void *argument);
 
 /* Starts libmicrohttpd, whose callbacks the thread's run calls. 0 or -errno with words. */
 int listener_start(struct listener *listener, struct diag *diag);
+
+/* Cuts a connection off, without an answer or in the middle of one, and counts it. */
+void listener_end(struct listener *listener, struct connection *connection, enum refusal reason);
 
 /* Callbacks. */
 enum MHD_Result listener_answer(void *context, struct MHD_Connection *handle, const char *path,

@@ -15,7 +15,7 @@
  * the bytes of a request, the time that it may take to come and its answer to go, the renderings
  * that slow clients hold. Where one is reached, whoever has been idle longest makes room, so that
  * idle connections cannot shut out others. A client is an IPv4 address, an IPv6 /64 or a user of
- * the Unix socket.
+ * the Unix socket. Who has had its requests may have /metrics and the report as often again.
  */
 #ifndef PAGESTAY_SINK_LISTEN_H
 #define PAGESTAY_SINK_LISTEN_H
