@@ -464,6 +464,17 @@ static void wrong_requests_are_refused(void **unused)
 	assert_code(GET("/metrics", ""), 200);
 }
 
+/* libmicrohttpd answers them, and tells us nothing but their end. */
+static void what_cannot_be_read_is_counted(void **unused)
+{
+	open_with((struct listen_options){0});
+	(void)exchange("GET\r\n\r\n");
+	(void)exchange("\x16\x03\x01\x02\x01\x01\r\n\r\n");
+	assert_code(GET("/none", ""), 404);
+	assert_string_equal(
+		counted("pagestay_http_connections_refused_total{reason=\"malformed\"}"), "2");
+}
+
 static void long_requests_are_refused(void **unused)
 {
 	char *request = malloc(70000);
@@ -669,8 +680,11 @@ static void a_request_has_so_long_to_come(void **unused)
 	assert_true(ended);
 	(void)close(fd);
 	assert_code(GET("/metrics", ""), 200);
+	assert_string_equal(
+		counted("pagestay_http_connections_refused_total{reason=\"timeout\"}"), "1");
 }
 
+/* Which is no refusal: it had its answer. */
 static void an_idle_connection_has_so_long_too(void **unused)
 {
 	int fd;
@@ -682,6 +696,10 @@ static void an_idle_connection_has_so_long_too(void **unused)
 	assert_int_equal(read_all(fd)->code, 200);
 	assert_int_equal(recv(fd, host.answer.bytes, 1, MSG_DONTWAIT), 0);
 	(void)close(fd);
+	assert_string_equal(
+		counted("pagestay_http_connections_refused_total{reason=\"timeout\"}"), "0");
+	assert_string_equal(
+		counted("pagestay_http_connections_refused_total{reason=\"malformed\"}"), "0");
 }
 
 static void idle_connections_make_way(void **unused)
@@ -796,6 +814,41 @@ static void slow_readers_hold_nobody_up(void **unused)
 		assert_true(strlen(answer->body) < strtoul(length + 16, NULL, 10));
 		(void)close(fds[i]);
 	}
+	free(processes);
+	free(names);
+}
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec used;
+
+	assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used), 0);
+	return (uint64_t)used.tv_sec * SECOND_NS + (uint64_t)used.tv_nsec;
+}
+
+/* Within an answer's first second nobody makes way for who waits. */
+static void who_waits_for_a_place_costs_nothing(void **unused)
+{
+	struct report_process *processes;
+	char(*names)[32];
+	uint64_t before_ns;
+	int fds[5];
+
+	open_with((struct listen_options){.connections = 4, .requests_per_minute = 6000});
+	processes = many(1000, &names);
+	assert_int_equal(write_report(), 0);
+	for (int i = 0; i < 5; i++) {
+		fds[i] = connect_from("127.0.0.1");
+		put(fds[i], GET("/metrics", ""), sizeof(GET("/metrics", "")) - 1);
+		(void)usleep(20000);
+	}
+	before_ns = cpu_ns();
+	(void)usleep(400000);
+	assert_in_range(cpu_ns() - before_ns, 0, 100000000);
+	(void)close(fds[0]);
+	assert_int_equal(read_all(fds[4])->code, 200);
+	for (int i = 1; i < 5; i++)
+		(void)close(fds[i]);
 	free(processes);
 	free(names);
 }
@@ -1068,6 +1121,7 @@ int main(int argc, char **argv)
 		TEST(requests_are_counted),
 		TEST(methods_and_bodies_are_refused),
 		TEST(wrong_requests_are_refused),
+		TEST(what_cannot_be_read_is_counted),
 		TEST(long_requests_are_refused),
 		TEST(names_of_others_are_refused),
 		TEST(a_token_opens_all_but_health),
@@ -1082,6 +1136,7 @@ int main(int argc, char **argv)
 		TEST(a_reader_of_reports_keeps_one_connection),
 		TEST(idle_connections_of_a_client_make_way),
 		TEST(slow_readers_hold_nobody_up),
+		TEST(who_waits_for_a_place_costs_nothing),
 		TEST(clients_that_leave_early_do_no_harm),
 		TEST(without_descriptors_it_waits_and_says_so),
 		TEST(beyond_loopback_only_with_a_token),

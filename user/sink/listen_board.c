@@ -18,14 +18,17 @@ static void name_counters(struct prometheus_counter *counter)
 		[REFUSAL_CLIENT] = "client",
 		[REFUSAL_TOTAL] = "total",
 		[REFUSAL_TIMEOUT] = "timeout",
+		[REFUSAL_MALFORMED] = "malformed",
 	};
 
 	for (int i = 0; i < ANSWER_CODES; i++)
 		*counter++ = (struct prometheus_counter){"http_requests",
-			"Requests that were answered, by status.", "code", codes[i], 0};
+			"Requests that could be read and were answered, by status.", "code",
+			codes[i], 0};
 	for (int i = 0; i < REFUSALS; i++)
 		*counter++ = (struct prometheus_counter){"http_connections_refused",
-			"Connections that were ended without an answer.", "reason", reasons[i], 0};
+			"Connections that were cut off, or closed before a request could be read.",
+			"reason", reasons[i], 0};
 	*counter++ = (struct prometheus_counter){
 		"http_connections", "Connections that were accepted.", NULL, NULL, 0};
 	*counter = (struct prometheus_counter){

@@ -20,6 +20,7 @@
 #define ACCEPTS_AT_ONCE  16
 #define SWEEP_MS         100
 #define PAUSE_NS         (200 * NS_PER_MS)
+#define FULL_PAUSE_MS    10
 #define WRITING_AT_LEAST (1000 * NS_PER_MS) /* before an answer under way may be cut */
 #define SNAPSHOTS_BEHIND 4
 
@@ -36,13 +37,18 @@ static void forget_at_close(int fd)
 	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 }
 
-void listener_end(struct listener *listener, struct connection *connection, enum refusal reason)
+static void cut_off(struct connection *connection)
 {
 	connection->is_ending = true;
 	connection->client->connections--;
-	atomic_fetch_add(&listener->board->refusals[reason], 1);
 	forget_at_close(connection->fd);
 	(void)shutdown(connection->fd, SHUT_RDWR);
+}
+
+void listener_end(struct listener *listener, struct connection *connection, enum refusal reason)
+{
+	atomic_fetch_add(&listener->board->refusals[reason], 1);
+	cut_off(connection);
 }
 
 /*
@@ -185,9 +191,11 @@ static void sweep(struct listener *listener, uint64_t now_ns)
 
 		if (connection->fd < 0 || connection->is_ending)
 			continue;
-		if (now_ns >= connection->deadline_ns ||
-			(connection->generation &&
-				newest > connection->generation + SNAPSHOTS_BEHIND))
+		if (connection->is_idle && now_ns >= connection->deadline_ns)
+			cut_off(connection);
+		else if (now_ns >= connection->deadline_ns ||
+			 (connection->generation &&
+				 newest > connection->generation + SNAPSHOTS_BEHIND))
 			listener_end(listener, connection, REFUSAL_TIMEOUT);
 		else
 			limit_client(
@@ -205,6 +213,8 @@ static void on_connection(void *context, struct MHD_Connection *handle, void **s
 		*socket_context = listener->arriving;
 		listener->arriving = NULL;
 	} else if (connection) {
+		if (!connection->is_ending && !connection->has_answer && !listener->is_stopping)
+			atomic_fetch_add(&listener->board->refusals[REFUSAL_MALFORMED], 1);
 		if (!connection->is_ending)
 			connection->client->connections--;
 		connection->fd = -1;
@@ -229,6 +239,7 @@ static void on_completed(void *context, struct MHD_Connection *handle, void **re
 	if (!connection)
 		return;
 	connection->is_writing = false;
+	connection->is_idle = true;
 	connection->generation = 0;
 	connection->since_ns = now_of(listener);
 	connection->deadline_ns = connection->since_ns + listener->idle_ns;
@@ -239,8 +250,10 @@ static void *on_target(void *context, const char *target, struct MHD_Connection 
 {
 	struct connection *connection = connection_of(handle);
 
-	if (connection)
-		connection->target_bytes = strlen(target);
+	if (!connection)
+		return NULL;
+	connection->target_bytes = strlen(target);
+	connection->is_idle = false;
 	return NULL;
 }
 
@@ -268,12 +281,22 @@ int listener_start(struct listener *listener, struct diag *diag)
 static int timeout_ms(const struct listener *listener)
 {
 	MHD_UNSIGNED_LONG_LONG pending_ms;
-	int timeout = listener->connection_count || listener->paused_until_ns ? SWEEP_MS : -1;
+	int timeout = listener->paused_until_ns    ? FULL_PAUSE_MS
+		      : listener->connection_count ? SWEEP_MS
+						   : -1;
 
 	if (MHD_get_timeout(listener->daemon, &pending_ms) == MHD_YES &&
 		(timeout < 0 || pending_ms < (unsigned)timeout))
 		timeout = (int)(pending_ms < SWEEP_MS ? pending_ms : SWEEP_MS);
 	return timeout;
+}
+
+/* Whoever waits would have us ask again and again. */
+static void pause_if_full(struct listener *listener, uint64_t now_ns)
+{
+	if (listener->connection_count >= listener->connections_max &&
+		!least_of(listener, NULL, now_ns))
+		listener->paused_until_ns = now_ns + FULL_PAUSE_MS * NS_PER_MS;
 }
 
 static void serve(struct listener *listener, int mhd_fd)
@@ -303,6 +326,7 @@ static void serve(struct listener *listener, int mhd_fd)
 		}
 		(void)MHD_run(listener->daemon);
 		listener->turns++;
+		pause_if_full(listener, now_ns);
 	}
 }
 
@@ -314,6 +338,7 @@ void *listener_thread(void *argument)
 
 	if (info)
 		serve(listener, info->epoll_fd);
+	listener->is_stopping = true;
 	MHD_stop_daemon(listener->daemon);
 	return NULL;
 }

@@ -82,7 +82,7 @@ static void count_answer(struct listener *listener, unsigned code)
 static enum MHD_Result queue(struct listener *listener, struct connection *connection,
 	struct MHD_Connection *handle, unsigned code, struct MHD_Response *response)
 {
-	connection->is_writing = true;
+	connection->is_writing = connection->has_answer = true;
 	connection->deadline_ns = listener->now_ns(listener->context) + listener->response_ns;
 	count_answer(listener, code);
 	return MHD_queue_response(handle, code, response);

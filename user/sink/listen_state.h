@@ -121,10 +121,11 @@ struct MHD_Response *response_new(const char *bytes, size_t length,
  */
 
 enum refusal {
-	REFUSAL_RATE,    /* a client that has had its refusals */
-	REFUSAL_CLIENT,  /* made way for another connection of the same client */
-	REFUSAL_TOTAL,   /* made way for somebody else's */
-	REFUSAL_TIMEOUT, /* a request that did not come, an answer that did not go */
+	REFUSAL_RATE,      /* a client that has had its refusals */
+	REFUSAL_CLIENT,    /* made way for another connection of the same client */
+	REFUSAL_TOTAL,     /* made way for somebody else's */
+	REFUSAL_TIMEOUT,   /* a request that did not come, an answer that did not go */
+	REFUSAL_MALFORMED, /* closed, by its client or by libmicrohttpd, before we had a request */
 	REFUSALS,
 };
 
@@ -184,6 +185,8 @@ struct connection {
 	bool is_charged; /* its next request was, or could not be, paid for */
 	bool is_writing; /* has a response */
 	bool is_ending;  /* shut down, about to be forgotten */
+	bool is_idle;    /* between two requests, as far as we are told */
+	bool has_answer; /* had one of ours */
 };
 
 struct listener {
@@ -205,7 +208,8 @@ struct listener {
 	unsigned connection_count;
 	struct connection *arriving; /* handed to libmicrohttpd right now */
 	uint64_t turns;              /* how often libmicrohttpd has read what there was to read */
-	uint64_t paused_until_ns;    /* no descriptors: nothing is accepted */
+	uint64_t paused_until_ns; /* no descriptors, or nobody to make way: nothing is accepted */
+	bool is_stopping;
 	/* Shared. */
 	struct listen_board *board; /* the caller's */
 	_Atomic int accept_error;

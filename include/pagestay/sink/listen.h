@@ -34,7 +34,7 @@
 #define LISTEN_TOKEN_BYTES_MAX         512
 #define LISTEN_HOSTS                   16
 #define LISTEN_REQUEST_MS              5000  /* for a request to come */
-#define LISTEN_IDLE_MS                 15000 /* for the next one on the same connection */
+#define LISTEN_IDLE_MS                 65000 /* for the next one on the same connection */
 #define LISTEN_RESPONSE_MS             10000 /* for its response to go */
 
 struct listen_options {
