@@ -88,6 +88,8 @@ static void values_go_where_they_belong(void **state)
 	       "incident-bytes = 1.5G\n"
 	       "[prometheus]\n"
 	       "label = comm\n"
+	       "services = 4096\n"
+	       "routes = 3\n"
 	       "[listen]\n"
 	       "address = unix:/run/x # y\n"
 	       "[files]\n"
@@ -107,6 +109,8 @@ static void values_go_where_they_belong(void **state)
 	assert_string_equal(config.warden.directory, "/data");
 	assert_int_equal(config.warden.incident_bytes, 3ull << 29);
 	assert_int_equal(config.prometheus.label, CONFIG_LABEL_COMM);
+	assert_int_equal(config.prometheus.services, 4096);
+	assert_int_equal(config.prometheus.routes, 3);
 	assert_string_equal(config.listen.address, "unix:/run/x # y");
 	assert_true(config.files.json);
 	assert_false(config.files.recording);
@@ -145,6 +149,11 @@ static void what_is_wrong_is_named_with_its_line(void **state)
 	refuse("[listen]\naddress = localhost\n", ":2: 'localhost' is not HOST:PORT");
 	refuse("[listen]\naddress = 0.0.0.0:80\n", ": [listen] address 0.0.0.0:80 can be reached");
 	refuse("[listen]\nrequests-per-minute = 60001\n", ":2: '60001' is not 1 to 60000");
+	refuse("[prometheus]\nroutes = 1\n", ": [prometheus] routes needs [watch] routes = yes");
+	refuse("[prometheus]\nroutes = 1\n[watch]\nroutes = yes\ndetail = ledger\n",
+		": [prometheus] routes needs [watch] routes = yes");
+	refuse("[prometheus]\nservices = 4096\nroutes = 4\n[watch]\nroutes = yes\n",
+		": [prometheus] services x (1 + routes) is 20480, more than 16384");
 	refuse("[prometheus]\ntextfile = /run/x\n",
 		":2: '/run/x' is not an absolute path that ends in .prom");
 	refuse("[prometheus]\ntextfile = /run/.prom\n", ":2: '/run/.prom' is not");

@@ -516,6 +516,8 @@ static void options_out_of_bounds_are_refused(void **unused)
 	assert_int_equal(prometheus_new(&options, &state), -EINVAL);
 	options = (struct prometheus_options){.routes = PROMETHEUS_ROUTES_MAX + 1};
 	assert_int_equal(prometheus_new(&options, &state), -EINVAL);
+	options = (struct prometheus_options){.services = 4096, .routes = 4};
+	assert_int_equal(prometheus_new(&options, &state), -EINVAL);
 	prometheus_free(NULL);
 }
 

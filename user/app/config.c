@@ -438,7 +438,23 @@ static int parse(struct reading *reading)
 		    : 0;
 }
 
-/* What two keys say together. */
+static int check_metrics(const struct config *config, const char *path, struct diag *diag)
+{
+	unsigned services = config->prometheus.services, routes = config->prometheus.routes;
+
+	if (routes && (!config->watch.routes || config->watch.detail == CONFIG_DETAIL_LEDGER))
+		return diag_set(diag, -EINVAL,
+			"%s: [prometheus] routes needs [watch] routes = yes, with a detail of "
+			"requests or pages",
+			path);
+	if (services * (1 + routes) > PROMETHEUS_PLACES_MAX)
+		return diag_set(diag, -EINVAL,
+			"%s: [prometheus] services x (1 + routes) is %u, more than %d", path,
+			services * (1 + routes), PROMETHEUS_PLACES_MAX);
+	return 0;
+}
+
+/* What several keys say together. */
 static int check(const struct config *config, const char *path, struct diag *diag)
 {
 	bool is_loopback = true;
@@ -448,6 +464,8 @@ static int check(const struct config *config, const char *path, struct diag *dia
 			diag, -EINVAL, "%s: [watch] routes needs detail = requests or pages", path);
 	if (config->listen.address[0] &&
 		listen_check_address(config->listen.address, &is_loopback, diag))
+		return -EINVAL;
+	if (check_metrics(config, path, diag))
 		return -EINVAL;
 	return is_loopback || config->listen.token_file[0]
 		       ? 0

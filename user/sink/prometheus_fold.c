@@ -98,18 +98,19 @@ static struct service *service_new(
 int prometheus_new(const struct prometheus_options *options, struct prometheus_state **ret_state)
 {
 	static const struct service_key other = {.name = "other", .kind = SERVICE_OTHER};
+	unsigned services = options->services ? options->services : PROMETHEUS_SERVICES;
 	struct prometheus_state *state;
 	int error;
 
-	if (options->services > PROMETHEUS_SERVICES_MAX ||
-		options->routes > PROMETHEUS_ROUTES_MAX || options->naming > PROMETHEUS_BY_COMM)
+	if (services > PROMETHEUS_SERVICES_MAX || options->routes > PROMETHEUS_ROUTES_MAX ||
+		services * (1 + options->routes) > PROMETHEUS_PLACES_MAX ||
+		options->naming > PROMETHEUS_BY_COMM)
 		return -EINVAL;
 	state = calloc(1, sizeof(*state));
 	if (!state)
 		return -ENOMEM;
 	state->options = *options;
-	if (!state->options.services)
-		state->options.services = PROMETHEUS_SERVICES;
+	state->options.services = services;
 	error = families_new(&state->families, &state->family_count);
 	if (!error) {
 		state->other = service_new(state, &other);

@@ -20,7 +20,9 @@
 #define PROMETHEUS_SERVICES     256
 #define PROMETHEUS_SERVICES_MAX 4096
 #define PROMETHEUS_ROUTES_MAX   64
-#define PROMETHEUS_GROUPS       4
+/* Services, and the routes of all: some 300 MB where what listens has all its renderings. */
+#define PROMETHEUS_PLACES_MAX 16384
+#define PROMETHEUS_GROUPS     4
 
 /* How long a service must be gone before another one may take its place. */
 #define PROMETHEUS_FORGET_S 3600
@@ -63,7 +65,7 @@ struct prometheus_counter {
 
 struct prometheus_state;
 
-/* 0, -ENOMEM or -EINVAL. */
+/* 0, -ENOMEM, or -EINVAL: beyond the bounds above. */
 int prometheus_new(const struct prometheus_options *options, struct prometheus_state **ret_state);
 void prometheus_free(struct prometheus_state *state); /* takes NULL */
 
