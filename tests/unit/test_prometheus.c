@@ -93,6 +93,8 @@ static void processes_of_a_service_add_up_where_that_makes_sense(void **unused)
 	fold(state, &one.report);
 	assert_sample(state, "pagestay_processes" SERVER, "2");
 	assert_sample(state, "pagestay_connections_open" SERVER, "14");
+	assert_sample(state, "pagestay_attribution_exclusive_total" SERVER, NULL);
+	assert_sample(state, "pagestay_attribution_followed_bytes_total" SERVER, "0");
 	assert_sample(state, "pagestay_heap_live_bytes" SERVER, "188743680");
 	assert_sample(state, "pagestay_retention_half_life_seconds" SERVER, "50");
 	assert_sample(state, "pagestay_retention_sample_ratio" SERVER, "0.25");

@@ -35,6 +35,10 @@ static const struct {
 	{"retention.touched_pages_high", FOLD_NONE, 0},
 	{"retention.kept_pages_low", FOLD_NONE, 0},
 	{"retention.kept_pages_high", FOLD_NONE, 0},
+	/* Pages or page faults, by the detail, which no label tells. */
+	{"attribution.exclusive", FOLD_NONE, 0},
+	{"attribution.overlapping", FOLD_NONE, 0},
+	{"attribution.background", FOLD_NONE, 0},
 	/* rate() of one by rate() of the other. */
 	{"retention.touched_pages_per_request", FOLD_NONE, 0},
 	{"attribution.exclusive_ratio", FOLD_NONE, 0},

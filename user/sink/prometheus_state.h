@@ -48,7 +48,7 @@ struct service_key {
 
 struct route_metrics {
 	char text[LABEL_BYTES]; /* valid UTF-8; empty: unused */
-	uint64_t requests, interval_requests;
+	uint64_t requests;
 	struct value touched_bytes, kept_bytes;
 };
 
