@@ -17,8 +17,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "pagestay/base/clock.h"
 #include "pagestay/edge/procfs.h"
 
 #define PID         4711
@@ -628,6 +630,22 @@ static void real_proc_tells_of_the_test_itself(void **state)
 	procfs_close(&procfs);
 }
 
+/* The child that jemalloc is calibrated in, for example. */
+static void own_processor_time_includes_children(void **state)
+{
+	uint64_t before_ns = clock_cpu_ns();
+	pid_t child = fork();
+
+	assert_true(child >= 0);
+	if (child == 0) {
+		while (clock_ns(CLOCK_PROCESS_CPUTIME_ID) < 50 * NS_PER_MS)
+			;
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_true(clock_cpu_ns() - before_ns >= 40 * NS_PER_MS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -664,6 +682,7 @@ int main(void)
 		cmocka_unit_test(missing_root_is_an_error),
 		cmocka_unit_test(closing_twice_is_harmless),
 		cmocka_unit_test(real_proc_tells_of_the_test_itself),
+		cmocka_unit_test(own_processor_time_includes_children),
 #undef TEST
 	};
 

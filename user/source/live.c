@@ -314,7 +314,7 @@ static void emit_tick(struct live *live, enum event_kind kind)
 	event.tick.wall_ns = clock_ns(CLOCK_REALTIME);
 	event.tick.interval_ns = kind == EVENT_TICK ? now_ns - live->tick_ns : 0;
 	event.tick.self_rss_bytes = procfs_self_rss_bytes(&live->procfs);
-	event.tick.self_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	event.tick.self_cpu_ns = clock_cpu_ns();
 	event.tick.self_bpf_ns = accounts ? live->runs.ns : EVENT_UNKNOWN;
 	event.tick.self_bpf_runs = accounts ? live->runs.runs : EVENT_UNKNOWN;
 	event.tick.now_ns = now_ns;

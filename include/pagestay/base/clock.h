@@ -6,6 +6,7 @@
 #define PAGESTAY_BASE_CLOCK_H
 
 #include <stdint.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #define NS_PER_S  UINT64_C(1000000000)
@@ -17,6 +18,17 @@ static inline uint64_t clock_ns(clockid_t clock)
 
 	(void)clock_gettime(clock, &now);
 	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+/* Processor time of this process, and of its children that have ended. */
+static inline uint64_t clock_cpu_ns(void)
+{
+	struct rusage children;
+
+	(void)getrusage(RUSAGE_CHILDREN, &children);
+	return clock_ns(CLOCK_PROCESS_CPUTIME_ID) +
+	       (uint64_t)(children.ru_utime.tv_sec + children.ru_stime.tv_sec) * NS_PER_S +
+	       (uint64_t)(children.ru_utime.tv_usec + children.ru_stime.tv_usec) * 1000;
 }
 
 /* As calls with a deadline take it. */
