@@ -6,6 +6,8 @@
 #ifndef PAGESTAY_TESTS_METRICS_H
 #define PAGESTAY_TESTS_METRICS_H
 
+#include <dlfcn.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,6 +139,20 @@ static inline void metrics_step(struct metrics_world *world)
 	process->anon_bytes = is_busy ? (90 + 28 * world->at_s) * MIB : 941 * MIB;
 	process->rss_bytes = process->anon_bytes + 19 * MIB;
 	history_fold(&world->history, process, SECOND_NS, (world->at_s + 100) * SECOND_NS);
+}
+
+/* Instead of the C library's, so that a rendering may find no memory. */
+static bool metrics_no_memory;
+
+FILE *open_memstream(char **ret_bytes, size_t *ret_length)
+{
+	FILE *(*real)(char **, size_t *) =
+		(FILE * (*)(char **, size_t *)) dlsym(RTLD_NEXT, "open_memstream");
+
+	if (!metrics_no_memory)
+		return real(ret_bytes, ret_length);
+	errno = ENOMEM;
+	return NULL;
 }
 
 /* The metrics as text; the caller frees it. */

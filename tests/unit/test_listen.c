@@ -401,6 +401,27 @@ static void a_listener_goes_on_where_the_last_one_ended(void **unused)
 	assert_string_equal(counted("pagestay_reports_total"), "4");
 }
 
+/* The old one is served, and grows stale. */
+static void a_report_that_cannot_be_rendered_is_told(void **unused)
+{
+	open_with((struct listen_options){.now_ns = test_clock, .interval_ns = 10 * SECOND_NS});
+	metrics_no_memory = true;
+	for (int i = 0; i < 4; i++) {
+		atomic_fetch_add(&host.now_ns, 10 * SECOND_NS);
+		assert_int_equal(write_report(), -ENOMEM);
+	}
+	metrics_no_memory = false;
+	assert_int_equal(host.said, 1);
+	assert_non_null(strstr(host.last, "Cannot allocate memory"));
+	assert_code(GET("/healthz", ""), 503);
+	assert_code(GET("/metrics", ""), 200);
+	assert_int_equal(write_report(), 0);
+	assert_int_equal(write_report(), 0);
+	assert_int_equal(host.said, 2);
+	assert_non_null(strstr(host.last, "again"));
+	assert_code(GET("/healthz", ""), 200);
+}
+
 static void requests_are_counted(void **unused)
 {
 	const struct answer *answer;
@@ -1118,6 +1139,7 @@ int main(int argc, char **argv)
 		TEST(each_report_replaces_the_last),
 		TEST(health_is_about_reports),
 		TEST(a_listener_goes_on_where_the_last_one_ended),
+		TEST(a_report_that_cannot_be_rendered_is_told),
 		TEST(requests_are_counted),
 		TEST(methods_and_bodies_are_refused),
 		TEST(wrong_requests_are_refused),

@@ -642,6 +642,29 @@ static void trouble_is_said_once_and_so_is_its_end(void **unused)
 	assert_int_equal(sink_close(sink), 0);
 }
 
+static void metrics_that_cannot_be_rendered_are_told(void **unused)
+{
+	struct said said = {0};
+	const struct textfile_options options = {
+		.path = path, .metrics = metrics, .say = say, .context = &said};
+	struct metrics_world world;
+	struct diag diag = {0};
+	struct sink *sink;
+
+	metrics_init(&world);
+	assert_int_equal(sink_textfile_new(&options, &sink, &diag), 0);
+	metrics_no_memory = true;
+	assert_int_equal(write_report(sink, &world.report), -ENOMEM);
+	assert_int_equal(write_report(sink, &world.report), -ENOMEM);
+	metrics_no_memory = false;
+	assert_int_equal(said.count, 1);
+	assert_non_null(strstr(said.last, "Cannot allocate memory"));
+	assert_int_equal(write_report(sink, &world.report), 0);
+	assert_int_equal(said.count, 2);
+	wait_until_written(3);
+	assert_int_equal(sink_close(sink), 0);
+}
+
 /* It hangs while its lock is held. */
 struct disk {
 	pthread_mutex_t lock;
@@ -845,6 +868,8 @@ int main(int argc, char **argv)
 			the_file_is_replaced_as_a_whole, make_directory, remove_directory),
 		cmocka_unit_test_setup_teardown(
 			trouble_is_said_once_and_so_is_its_end, make_directory, remove_directory),
+		cmocka_unit_test_setup_teardown(
+			metrics_that_cannot_be_rendered_are_told, make_directory, remove_directory),
 		cmocka_unit_test_setup_teardown(
 			a_disk_that_hangs_holds_nobody_up, make_directory, remove_directory),
 		cmocka_unit_test_setup_teardown(who_hung_leaves_the_file_to_his_successor,

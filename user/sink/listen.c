@@ -24,7 +24,8 @@ struct sink_listen {
 	void *context;
 	pthread_t thread;
 	bool has_thread;
-	int said_error; /* what was said last; 0: nothing, or that it is over */
+	int said_error;    /* what was said last; 0: nothing, or that it is over */
+	bool said_failure; /* to render; likewise */
 };
 
 static uint64_t monotonic_ns(void *context)
@@ -49,6 +50,22 @@ static void say_trouble(struct sink_listen *listen)
 	listen->say(listen->context, text);
 }
 
+static void say_failure(struct sink_listen *listen, int error)
+{
+	char text[160];
+
+	if (listen->said_failure == (error != 0) || !listen->say)
+		return;
+	listen->said_failure = error != 0;
+	if (error)
+		(void)snprintf(text, sizeof(text),
+			"cannot render a report: %s; the last one is served till it works",
+			strerror(-error));
+	else
+		(void)snprintf(text, sizeof(text), "reports are rendered again");
+	listen->say(listen->context, text);
+}
+
 static int listen_write(struct sink *sink, const struct report *report)
 {
 	struct sink_listen *listen = (struct sink_listen *)sink;
@@ -58,12 +75,14 @@ static int listen_write(struct sink *sink, const struct report *report)
 	struct snapshot *snapshot;
 	int error;
 
-	atomic_store(&board->stale_after_ns, STALE_INTERVALS * interval_ns);
-	atomic_store(&board->report_ns, listener->now_ns(listener->context));
 	board_count(board);
 	error = snapshot_new(report, listen->metrics, &snapshot);
-	if (!error)
+	if (!error) {
 		board_publish(board, snapshot);
+		atomic_store(&board->stale_after_ns, STALE_INTERVALS * interval_ns);
+		atomic_store(&board->report_ns, listener->now_ns(listener->context));
+	}
+	say_failure(listen, error);
 	say_trouble(listen);
 	return error;
 }

@@ -235,7 +235,7 @@ static int textfile_write(struct sink *sink, const struct report *report)
 	}
 	(void)pthread_mutex_unlock(&file->lock);
 	free(old);
-	say_change(textfile, write_error);
+	say_change(textfile, error ? error : write_error);
 	return error;
 }
 
