@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <sys/fsuid.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -1034,6 +1035,24 @@ static void a_unix_socket_is_for_its_group(void **unused)
 	assert_int_equal(unlink(server.sun_path), 0);
 }
 
+/* Whether somebody listens there is not for us to find out. */
+static void a_socket_of_another_user_is_no_listener(void **unused)
+{
+	struct sockaddr_un server = {.sun_family = AF_UNIX};
+	char address[160];
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)snprintf(server.sun_path, sizeof(server.sun_path), "/tmp/test_listen.%d", getpid());
+	(void)snprintf(address, sizeof(address), "unix:%s", server.sun_path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&server, sizeof(server)), 0);
+	(void)close(fd);
+	assert_int_equal(chmod(server.sun_path, 0), 0);
+	(void)setfsuid(65534);
+	assert_refused((struct listen_options){.address = address}, -EACCES, "Permission denied");
+	(void)setfsuid(geteuid());
+	assert_int_equal(unlink(server.sun_path), 0);
+}
+
 /*
  * Clients.
  */
@@ -1166,6 +1185,7 @@ int main(int argc, char **argv)
 		TEST(an_address_in_use_is_an_error),
 		TEST(an_ipv6_address_is_listened_on),
 		TEST(a_unix_socket_is_for_its_group),
+		TEST(a_socket_of_another_user_is_no_listener),
 		cmocka_unit_test(clients_are_told_apart_by_network),
 		cmocka_unit_test(clients_are_bounded),
 	};

@@ -135,8 +135,11 @@ static int clear_path(const struct listen_address *address, struct diag *diag)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return diag_set(diag, -errno, "a socket: %s", strerror(errno));
-	if (connect(fd, &address->address.any, address->length) == 0 || errno != ECONNREFUSED)
+	if (connect(fd, &address->address.any, address->length) == 0 || errno == EAGAIN)
 		return diag_set(diag, -EADDRINUSE, "somebody listens on %s already", path);
+	if (errno != ECONNREFUSED)
+		return diag_set(diag, -errno, "cannot tell whether somebody listens on %s: %s",
+			path, strerror(errno));
 	if (unlink(path) != 0)
 		return diag_set(diag, -errno, "cannot remove %s: %s", path, strerror(errno));
 	return 0;
