@@ -212,14 +212,16 @@ static bool is_header(const char *name, const char *value)
 	return !*value;
 }
 
-static enum MHD_Result check_header(
-	void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+/* NOLINTNEXTLINE(readability-function-size): not our signature */
+static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, const char *name,
+	size_t name_bytes, const char *value, size_t value_bytes)
 {
 	struct header_check *check = context;
 
 	value = value ? value : "";
-	check->bytes += strlen(name) + strlen(value) + 4;
-	check->is_bad |= !is_header(name, value);
+	check->bytes += name_bytes + value_bytes + 4;
+	check->is_bad |= strlen(name) != name_bytes || strlen(value) != value_bytes ||
+			 !is_header(name, value);
 	if (strcasecmp(name, "Host") == 0) {
 		check->hosts++;
 		check->host = value;
@@ -309,7 +311,7 @@ static enum fixed judge(const struct request *request, const char *path, const c
 
 	if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
 		return FIXED_METHOD;
-	(void)MHD_get_connection_values(request->handle, MHD_HEADER_KIND, check_header, &check);
+	(void)MHD_get_connection_values_n(request->handle, MHD_HEADER_KIND, check_header, &check);
 	if (check.has_body)
 		return FIXED_BODY;
 	if (request->connection->target_bytes > LISTEN_TARGET_BYTES)
