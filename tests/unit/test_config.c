@@ -151,7 +151,7 @@ static void what_is_wrong_is_named_with_its_line(void **state)
 	refuse("[listen]\nrequests-per-minute = 60001\n", ":2: '60001' is not 1 to 60000");
 	refuse("[prometheus]\nroutes = 1\n", ": [prometheus] routes needs [watch] routes = yes");
 	refuse("[prometheus]\nroutes = 1\n[watch]\nroutes = yes\ndetail = ledger\n",
-		": [prometheus] routes needs [watch] routes = yes");
+		": [watch] routes needs detail = requests or pages");
 	refuse("[prometheus]\nservices = 4096\nroutes = 4\n[watch]\nroutes = yes\n",
 		": [prometheus] services x (1 + routes) is 20480, more than 16384");
 	refuse("[prometheus]\ntextfile = /run/x\n",

@@ -370,8 +370,10 @@ static void health_is_about_reports(void **unused)
 
 	open_next(options);
 	metrics_init(&host.world);
-	assert_code(GET("/healthz", ""), 503);
+	assert_code(GET("/healthz", ""), 200);
 	assert_code(GET("/metrics", ""), 503);
+	atomic_fetch_add(&host.now_ns, 30 * SECOND_NS + 1);
+	assert_code(GET("/healthz", ""), 503);
 	assert_int_equal(write_report(), 0);
 	assert_code(GET("/healthz", ""), 200);
 	atomic_fetch_add(&host.now_ns, 30 * SECOND_NS);

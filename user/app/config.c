@@ -442,11 +442,9 @@ static int check_metrics(const struct config *config, const char *path, struct d
 {
 	unsigned services = config->prometheus.services, routes = config->prometheus.routes;
 
-	if (routes && (!config->watch.routes || config->watch.detail == CONFIG_DETAIL_LEDGER))
-		return diag_set(diag, -EINVAL,
-			"%s: [prometheus] routes needs [watch] routes = yes, with a detail of "
-			"requests or pages",
-			path);
+	if (routes && !config->watch.routes)
+		return diag_set(
+			diag, -EINVAL, "%s: [prometheus] routes needs [watch] routes = yes", path);
 	if (services * (1 + routes) > PROMETHEUS_PLACES_MAX)
 		return diag_set(diag, -EINVAL,
 			"%s: [prometheus] services x (1 + routes) is %u, more than %d", path,

@@ -66,12 +66,19 @@ static void say_failure(struct sink_listen *listen, int error)
 	listen->say(listen->context, text);
 }
 
+static void report_came(struct sink_listen *listen, uint64_t interval_ns)
+{
+	struct listen_board *board = listen->listener.board;
+
+	atomic_store(&board->stale_after_ns, STALE_INTERVALS * interval_ns);
+	atomic_store(&board->report_ns, listen->listener.now_ns(listen->listener.context));
+}
+
 static int listen_write(struct sink *sink, const struct report *report)
 {
 	struct sink_listen *listen = (struct sink_listen *)sink;
-	struct listener *listener = &listen->listener;
 	uint64_t interval_ns = listen->interval_ns ? listen->interval_ns : report->interval_ns;
-	struct listen_board *board = listener->board;
+	struct listen_board *board = listen->listener.board;
 	struct snapshot *snapshot;
 	int error;
 
@@ -79,8 +86,7 @@ static int listen_write(struct sink *sink, const struct report *report)
 	error = snapshot_new(report, listen->metrics, &snapshot);
 	if (!error) {
 		board_publish(board, snapshot);
-		atomic_store(&board->stale_after_ns, STALE_INTERVALS * interval_ns);
-		atomic_store(&board->report_ns, listener->now_ns(listener->context));
+		report_came(listen, interval_ns);
 	}
 	say_failure(listen, error);
 	say_trouble(listen);
@@ -236,6 +242,9 @@ static int listen_init(
 	error = listener->stop_fd < 0 ? -errno : copy_options(listener, options);
 	if (error)
 		return diag_set(diag, error, "cannot listen: %s", strerror(-error));
+	/* The first one has as long to come as those after it. */
+	if (options->interval_ns && !atomic_load(&listener->board->report_ns))
+		report_came(listen, options->interval_ns);
 	error = listen_address_open(
 		&listener->address, options->address, &listener->listen_fd, diag);
 	if (!error)
