@@ -52,17 +52,17 @@ static void set_numbers(struct options *options, const struct config *config)
 /* Without the memory for it names are chosen as before, never all of them. */
 static void set_comm(struct options *options, const struct config *config)
 {
-	regex_t comm;
+	const bool by_comm = config->watch.comm[0];
+	regex_t comm = {};
 
-	if (config->watch.comm[0] && regcomp(&comm, config->watch.comm, REG_EXTENDED | REG_NOSUB)) {
+	if (by_comm && regcomp(&comm, config->watch.comm, REG_EXTENDED | REG_NOSUB)) {
 		say(NULL, "out of memory: [watch] comm stays as it was");
 		return;
 	}
 	if (options->by_comm)
 		regfree(&options->comm);
-	options->by_comm = config->watch.comm[0];
-	if (options->by_comm)
-		options->comm = comm;
+	options->by_comm = by_comm;
+	options->comm = comm;
 }
 
 static void set_names(struct options *options, const struct config *config)

@@ -44,17 +44,16 @@ static const char *const details[] = {"ledger", "requests", "pages", NULL};
 static const char *const formats[] = {"off", "auto", "jsonl", "sqlite", NULL};
 static const char *const labels[] = {"unit", "container", "comm", NULL};
 
-#define KEY(section, member, name, help, kind, least, most, choices)                               \
+#define KEY_OF(section, member, name, help, kind, is_fixed, least, most, choices)                  \
 	{                                                                                          \
-		section, name, help, kind, offsetof(struct config, member), least, most, choices,  \
-			false                                                                      \
+		section, name, help, kind, is_fixed, offsetof(struct config, member), least, most, \
+			choices                                                                    \
 	}
+#define KEY(section, member, name, help, kind, least, most, choices)                               \
+	KEY_OF(section, member, name, help, kind, false, least, most, choices)
 /* Probes are made with it. */
 #define KEY_FIXED(section, member, name, help, kind, least, most, choices)                         \
-	{                                                                                          \
-		section, name, help, kind, offsetof(struct config, member), least, most, choices,  \
-			true                                                                       \
-	}
+	KEY_OF(section, member, name, help, kind, true, least, most, choices)
 
 const struct config_key config_keys[] = {
 	KEY("watch", watch.interval_s, "interval", "1s to 1h", KIND_SECONDS, 1, 3600, NULL),

@@ -74,10 +74,10 @@ struct config_key {
 	const char *section, *name;
 	const char *help; /* for messages: what a value may be */
 	unsigned kind;
+	bool is_fixed; /* takes effect at the start only */
 	size_t offset;
 	double least, most;
 	const char *const *choices; /* ends with NULL */
-	bool is_fixed;              /* takes effect at the start only */
 };
 
 extern const struct config_key config_keys[];
