@@ -694,6 +694,51 @@ static void an_incident_opens_within_minutes(void **state)
 	teller_free(server.teller);
 }
 
+/* The x-ray of one of the workers is always old; when all had one, it is over. */
+static void workers_that_are_xrayed_in_turn_close_an_incident(void **state)
+{
+	static const struct {
+		size_t workers;
+		enum verdict_code code;
+	} cases[] = {{1, R}, {2, R}, {2, G}, {40, R}, {40, G}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct teller *teller = teller_new();
+		struct world *world = &teller->world;
+
+		for (size_t worker = 0; worker < cases[i].workers; worker++)
+			world_process_init(world, worker, "nginx.service", "nginx");
+		world->report.process_count = cases[i].workers;
+		for (unsigned at_s = 0; at_s < 7200; at_s += 10) {
+			for (size_t worker = 0; worker < cases[i].workers; worker++) {
+				unsigned age_s =
+					(at_s + 600 -
+						600 * (unsigned)worker /
+							(unsigned)cases[i].workers / 10 * 10) %
+					600;
+				bool keeps = worker == 0 && at_s < 1200;
+				bool grows = worker == 0 && cases[i].code == G;
+
+				world_set(world, worker,
+					age_s > VERDICT_XRAY_AGE_S ? U
+					: keeps                    ? cases[i].code
+								   : N,
+					worker || grows ? 3
+					: keeps         ? 90
+							: 1,
+					grows ? 150 : 0);
+				world->rows[worker].heap_age_s = age_s;
+			}
+			report(teller);
+			if (at_s < 1200)
+				assert_int_equal(teller->closed, 0);
+		}
+		assert_int_equal(teller->opened, 1);
+		assert_int_equal(teller->closed, 1);
+		teller_free(teller);
+	}
+}
+
 /* Below what makes an incident, the same: it begins once, and ceases once. */
 static void one_small_retention_is_told_once_between_xrays(void **state)
 {
@@ -868,6 +913,7 @@ int main(void)
 		cmocka_unit_test(the_table_and_the_openings_are_bounded),
 		cmocka_unit_test(one_retention_is_one_incident_between_xrays),
 		cmocka_unit_test(an_incident_opens_within_minutes),
+		cmocka_unit_test(workers_that_are_xrayed_in_turn_close_an_incident),
 		cmocka_unit_test(one_small_retention_is_told_once_between_xrays),
 		cmocka_unit_test(an_incident_does_not_wait_for_an_xray_for_ever),
 		cmocka_unit_test(what_is_doubtful_closes_nothing),

@@ -25,6 +25,7 @@
 
 /* X-rays are a day apart at most: behind one so old there comes no other. */
 #define XRAY_LAST_S (2 * 86400.0)
+#define SAME_S      1e-3 /* ages that differ by less are of one report */
 
 /* Steps of the limit that are told, in percent: a half, three quarters, nine tenths. */
 static const unsigned limit_steps[] = {0, 50, 75, 90};
@@ -54,7 +55,7 @@ struct entry {
 	enum verdict_cause main_cause;
 	double main_confidence;
 	bool kept_known;
-	bool is_unseen;        /* the x-ray of one of its processes is too old for verdicts */
+	bool is_unseen;        /* of one of its processes, since it retained or grew (see there) */
 	uint64_t unseen_bytes; /* held free by such x-rays, as far as it may still be there */
 	/* Of reports before. */
 	unsigned absent;     /* reports without it */
@@ -68,6 +69,7 @@ struct entry {
 	enum verdict_cause told_cause;
 	uint64_t told_bytes;
 	uint64_t since_told_ns;
+	uint64_t since_keeping_ns; /* the report by which it last retained or grew */
 	uint64_t since_restart_ns; /* that was told; before the first an hour */
 	uint64_t restarts;         /* that are not told yet */
 	bool restored;             /* and not seen since */
@@ -246,11 +248,15 @@ static uint64_t kept_bytes(const struct report_process *process, const struct ve
 	return process_kept_bytes(process);
 }
 
-/* There was an x-ray, verdicts do not go by it any more, and another one is to be expected. */
-static bool is_unseen(const struct report_process *process)
+/*
+ * There was an x-ray, verdicts do not go by it any more, and another one is to be expected. One
+ * that came after the service last retained or grew has said its word.
+ */
+static bool is_unseen(const struct entry *entry, const struct report_process *process)
 {
 	return process->heap && process->heap_age_s > VERDICT_XRAY_AGE_S &&
-	       process->heap_age_s < XRAY_LAST_S;
+	       process->heap_age_s < XRAY_LAST_S &&
+	       process->heap_age_s + SAME_S >= (double)entry->since_keeping_ns / 1e9;
 }
 
 static uint64_t grown_bytes(const struct report_process *process)
@@ -295,7 +301,7 @@ static void add_bytes(
 		entry->now.kept_bytes = sum(entry->kept_known ? entry->now.kept_bytes : 0, kept);
 		entry->kept_known = true;
 	}
-	if (is_unseen(process)) {
+	if (is_unseen(entry, process)) {
 		uint64_t held = within(process, held_bytes(process->heap));
 
 		entry->is_unseen = true;
@@ -682,6 +688,8 @@ static void judge(struct fold *fold, struct entry *entry)
 	judged = entry->main_code != VERDICT_UNKNOWN && !is_out_of_sight(entry);
 	if (judged)
 		take_verdict(entry);
+	if (judged && keeps(service->code))
+		entry->since_keeping_ns = 0;
 	if (judged || has_little(&fold->episodes->options, entry))
 		measure(entry);
 	if (service->open)
@@ -723,6 +731,7 @@ int episodes_fold(
 		entry->main = NULL;
 		entry->kept_known = entry->is_unseen = false;
 		entry->unseen_bytes = 0;
+		entry->since_keeping_ns = sum(entry->since_keeping_ns, report->interval_ns);
 	}
 	for (size_t i = 0; i < report->process_count; i++)
 		take_row(episodes, &report->processes[i]);

@@ -11,9 +11,9 @@
  * Its bytes are, while it retains: what the x-ray finds held free, or what the first remedy would
  * give back if that is more, or the pages that requests keep where there was no x-ray; while it
  * grows: RSS above the least that was seen. A report in which it has no verdict changes nothing;
- * nor does one in which an x-ray by which it retained or grew is too old for verdicts
- * (VERDICT_XRAY_AGE_S) and at least half of those bytes may still be there: the kernel alone sees
- * no free memory.
+ * nor does one in which an x-ray is too old for verdicts (VERDICT_XRAY_AGE_S), there was none of
+ * that process since the service retained or grew, and at least half of those bytes may still be
+ * there: the kernel alone sees no free memory.
  *
  * An incident opens when a service retained or grew with `confidence` and `open_bytes` in
  * `open_intervals` judged reports in a row, or for `open_ns`; doubles when its bytes are twice what
