@@ -17,7 +17,7 @@
  *                            malloc), glibc_heap and jemalloc (its heap)
  *     rotate, follow, cursor files of our own; who reads them as they grow, and how far
  *   user/source              probes (drives the BPF skeleton), live, passes, heaps (a thread that
- *                            x-rays), replay, synthetic
+ *                            x-rays), pace (how often), replay, synthetic
  *   user/core                track: events to a report; fields: the report's numbers; route
  *     retention              whose each page is, and for how long: pageset, curve, estimate
  *     history, verdict       why memory stays, and what helps

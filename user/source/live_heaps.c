@@ -13,11 +13,8 @@
 
 #define WAIT_STEP_NS (10 * NS_PER_MS) /* page records are read in between */
 #define LOOKS        10               /* for allocators that are not settled */
-#define WALK_REST    4                /* times as long as a walk took, nobody walks there again */
 #define WALK_MIN_NS  NS_PER_S         /* a walk may take an interval, and this at least */
 #define WALK_MAX_NS  (10 * NS_PER_S)  /* and this at most */
-#define EARLY_WALKS  5
-#define EARLY_NS     (60 * NS_PER_S)
 
 static bool is_due(const struct seen_process *process, bool walk, uint64_t now_ns)
 {
@@ -75,19 +72,11 @@ static void note_opaque(struct live *live, const struct seen_process *process, i
 	live_note(live, text);
 }
 
-/* The first ones come soon: what a busy process keeps is judged by several. */
-static uint64_t xray_period_ns(const struct live *live, const struct seen_process *process)
-{
-	bool is_early = process->walks <= EARLY_WALKS && live->options.xray_ns > EARLY_NS;
-
-	return is_early ? EARLY_NS : live->options.xray_ns;
-}
-
 static void deliver(
 	struct live *live, struct seen_process *process, const struct heaps_result *result)
 {
 	struct event event = {.kind = EVENT_ALLOCATORS, .proc = process->key};
-	uint64_t rest_ns, period_ns;
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 
 	process->looked_into = false;
 	process->looks += !process->settled;
@@ -103,12 +92,9 @@ static void deliver(
 	if (!result->xray.walked)
 		return;
 	process->walks++;
-	rest_ns = WALK_REST * result->xray.heap.walk_ns;
-	period_ns = xray_period_ns(live, process);
-	/* One that comes an instant before its time in an interval is not put off to the next. */
-	if (live->options.interval_ns < period_ns && rest_ns < period_ns)
-		rest_ns = period_ns - live->options.interval_ns / 2;
-	process->walk_after_ns = clock_ns(CLOCK_MONOTONIC) + rest_ns;
+	process->walk_after_ns =
+		now_ns + pace_rest_ns(&live->pace, process->walks, result->xray.heap.walk_ns,
+				 now_ns, live->options.xray_ns, live->options.interval_ns);
 	event.kind = EVENT_HEAP;
 	event.heap = &result->xray.heap;
 	live_emit(live, &event);

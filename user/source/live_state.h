@@ -12,6 +12,7 @@
 #include "pagestay/edge/procfs.h"
 #include "pagestay/source/heaps.h"
 #include "pagestay/source/live.h"
+#include "pagestay/source/pace.h"
 #include "pagestay/source/passes.h"
 #include "pagestay/base/clock.h"
 #include "pagestay/source/probes.h"
@@ -65,6 +66,7 @@ struct live {
 	event_fn deliver;         /* of the drain under way, with its context and first error */
 	void *context;
 	int error;
+	struct pace pace;            /* of x-rays */
 	bool opaque;                 /* told that some process's heap cannot be x-rayed */
 	bool hanging;                /* told that a look into one does not return */
 	bool unreadable;             /* told that some process's pages cannot be looked up */
