@@ -409,6 +409,27 @@ static void a_listener_goes_on_where_the_last_one_ended(void **unused)
 	assert_string_equal(counted("pagestay_reports_total"), "4");
 }
 
+/* When nobody listened for long. */
+static void an_old_report_is_not_shown_as_new(void **unused)
+{
+	const struct listen_options options = {.now_ns = test_clock, .interval_ns = 10 * SECOND_NS};
+
+	open_with(options);
+	assert_int_equal(write_report(), 0);
+	assert_int_equal(sink_close(host.sink), 0);
+	atomic_fetch_add(&host.now_ns, 30 * SECOND_NS);
+	open_next(options);
+	assert_code(GET("/metrics", ""), 200);
+	assert_int_equal(sink_close(host.sink), 0);
+	atomic_fetch_add(&host.now_ns, 1);
+	open_next(options);
+	assert_code(GET("/healthz", ""), 200);
+	assert_code(GET("/metrics", ""), 503);
+	assert_code(GET("/api/v1/report", ""), 503);
+	assert_int_equal(write_report(), 0);
+	assert_code(GET("/metrics", ""), 200);
+}
+
 /* The old one is served, and grows stale. */
 static void a_report_that_cannot_be_rendered_is_told(void **unused)
 {
@@ -617,6 +638,30 @@ static void too_many_requests_of_one_client_are_refused(void **unused)
 	assert_string_equal(metrics_find(exchange_from("127.0.0.2", GET("/metrics", ""))->body,
 				    "pagestay_http_connections_refused_total{reason=\"rate\"}"),
 		"30");
+}
+
+/* With less than ten at once, when as many as that are free. */
+static void who_may_have_little_waits_for_that(void **unused)
+{
+	static const struct {
+		unsigned requests_per_minute;
+		const char *header;
+	} cases[] = {{1, "Retry-After: 60"}, {12, "Retry-After: 15"}, {240, "Retry-After: 3"},
+		{6000, "Retry-After: 1"}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct answer *answer;
+
+		open_with((struct listen_options){
+			.now_ns = test_clock, .requests_per_minute = cases[i].requests_per_minute});
+		do
+			answer = exchange(GET("/healthz", ""));
+		while (answer->code == 200);
+		assert_int_equal(answer->code, 429);
+		assert_header(answer, cases[i].header);
+		assert_int_equal(sink_close(host.sink), 0);
+		host.sink = NULL;
+	}
 }
 
 static void send_often(const char *request)
@@ -1176,6 +1221,7 @@ int main(int argc, char **argv)
 		TEST(each_report_replaces_the_last),
 		TEST(health_is_about_reports),
 		TEST(a_listener_goes_on_where_the_last_one_ended),
+		TEST(an_old_report_is_not_shown_as_new),
 		TEST(a_report_that_cannot_be_rendered_is_told),
 		TEST(requests_are_counted),
 		TEST(methods_and_bodies_are_refused),
@@ -1185,6 +1231,7 @@ int main(int argc, char **argv)
 		TEST(names_of_others_are_refused),
 		TEST(a_token_opens_all_but_health),
 		TEST(too_many_requests_of_one_client_are_refused),
+		TEST(who_may_have_little_waits_for_that),
 		TEST(documents_are_not_starved_by_other_requests),
 		TEST(who_has_no_token_takes_no_document_of_others),
 		TEST(requests_on_one_connection_are_charged_too),

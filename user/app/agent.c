@@ -23,6 +23,7 @@
 struct agent {
 	const char *path; /* of the configuration */
 	struct config config;
+	struct config begun;    /* by which probes were made */
 	struct options options; /* of the loop, made of the configuration */
 	struct outputs *outputs;
 	uint64_t watchdog_ns; /* how often the service manager wants to hear; 0: never */
@@ -172,7 +173,7 @@ static void reload(void *context)
 		say(NULL, "the configuration stays as it was");
 	} else {
 		outputs_reload(agent->outputs, &agent->config, &config);
-		say_fixed(&agent->config, &config);
+		say_fixed(&agent->begun, &config);
 		agent->config = config;
 		set_loop(&agent->options, &agent->config);
 		say(NULL, "the configuration was read again");
@@ -226,6 +227,7 @@ enum exit_code run_agent(const struct options *options)
 		(void)printf("%s is sound\n", agent.path);
 		return EXIT_OK;
 	}
+	agent.begun = agent.config;
 	agent.options.verbose = options->verbose;
 	set_probes(&agent.options, &agent.config);
 	set_loop(&agent.options, &agent.config);

@@ -74,6 +74,23 @@ static void report_came(struct sink_listen *listen, uint64_t interval_ns)
 	atomic_store(&board->report_ns, listen->listener.now_ns(listen->listener.context));
 }
 
+/*
+ * The first report has as long to come as those after it, and what was on the board for long while
+ * nobody listened is not shown as new.
+ */
+static void begin(struct sink_listen *listen)
+{
+	struct listen_board *board = listen->listener.board;
+	uint64_t now_ns = listen->listener.now_ns(listen->listener.context);
+	uint64_t report_ns = atomic_load(&board->report_ns);
+
+	if (!listen->interval_ns ||
+		(report_ns && now_ns - report_ns <= atomic_load(&board->stale_after_ns)))
+		return;
+	board_publish(board, NULL);
+	report_came(listen, listen->interval_ns);
+}
+
 static int listen_write(struct sink *sink, const struct report *report)
 {
 	struct sink_listen *listen = (struct sink_listen *)sink;
@@ -242,13 +259,12 @@ static int listen_init(
 	error = listener->stop_fd < 0 ? -errno : copy_options(listener, options);
 	if (error)
 		return diag_set(diag, error, "cannot listen: %s", strerror(-error));
-	/* The first one has as long to come as those after it. */
-	if (options->interval_ns && !atomic_load(&listener->board->report_ns))
-		report_came(listen, options->interval_ns);
 	error = listen_address_open(
 		&listener->address, options->address, &listener->listen_fd, diag);
-	if (!error)
-		error = listener_start(listener, diag);
+	if (error)
+		return error;
+	begin(listen);
+	error = listener_start(listener, diag);
 	if (error)
 		return error;
 	error = start_thread(listen);

@@ -102,10 +102,12 @@ void board_publish(struct listen_board *board, struct snapshot *snapshot)
 {
 	struct snapshot *old;
 
-	snapshot->references = 1;
 	(void)pthread_mutex_lock(&board->lock);
 	old = board->current;
-	snapshot->generation = old ? old->generation + 1 : 1;
+	if (snapshot) {
+		snapshot->references = 1;
+		snapshot->generation = old ? old->generation + 1 : 1;
+	}
 	board->current = snapshot;
 	(void)pthread_mutex_unlock(&board->lock);
 	board_release(board, old);

@@ -43,11 +43,13 @@ static const struct {
 
 int fixed_new(struct listener *listener, unsigned requests_per_minute)
 {
+	unsigned burst = requests_per_minute < 8 ? 1 : requests_per_minute / 4;
+	unsigned some = burst < 10 ? burst : 10;
 	char retry_s[16];
 
-	/* When ten requests are free again. */
+	/* When some requests are free again. */
 	(void)snprintf(retry_s, sizeof(retry_s), "%u",
-		requests_per_minute >= 600 ? 1 : 600 / requests_per_minute);
+		(60 * some + requests_per_minute - 1) / requests_per_minute);
 	for (int i = 0; i < FIXED_RESPONSES; i++) {
 		struct MHD_Response *response = response_new(fixed[i].body, strlen(fixed[i].body),
 			MHD_RESPMEM_PERSISTENT, "text/plain; charset=utf-8");

@@ -120,7 +120,7 @@ int heaps_new(const struct procfs *procfs, struct heaps **ret_heaps)
 	}
 	error = xray_new(procfs, &heaps->xray);
 	if (error) {
-		heaps_free(heaps);
+		(void)heaps_free(heaps);
 		return error;
 	}
 	*ret_heaps = heaps;
@@ -140,16 +140,19 @@ static bool end_thread(struct heaps *heaps)
 	return pthread_clockjoin_np(heaps->thread, NULL, CLOCK_MONOTONIC, &until) == 0;
 }
 
-void heaps_free(struct heaps *heaps)
+bool heaps_free(struct heaps *heaps)
 {
-	if (!heaps || (heaps->running && !end_thread(heaps)))
-		return;
+	if (!heaps)
+		return true;
+	if (heaps->running && !end_thread(heaps))
+		return false;
 	queue_free(&heaps->asked);
 	queue_free(&heaps->done);
 	xray_free(heaps->xray);
 	(void)pthread_cond_destroy(&heaps->changed);
 	(void)pthread_mutex_destroy(&heaps->lock);
 	free(heaps);
+	return true;
 }
 
 /* It begins with the first request, and with what privileges are left by then. */

@@ -426,6 +426,7 @@ static void live_close(struct source *source)
 	struct live *live = (struct live *)source;
 	struct seen_process *process, *next_process;
 	struct seen_route *route, *next_route;
+	bool has_ended = heaps_free(live->heaps);
 
 	HASH_ITER (hh, live->processes, process, next_process)
 		process_forget(live, process);
@@ -434,9 +435,10 @@ static void live_close(struct source *source)
 		free(route);
 	}
 	free(live->held);
-	heaps_free(live->heaps);
 	probes_close(live->probes);
 	passes_free(live->passes);
+	if (!has_ended)
+		return; /* /proc is in use */
 	procfs_close(&live->procfs);
 	free(live);
 }

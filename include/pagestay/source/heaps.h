@@ -19,14 +19,15 @@ struct heaps_result {
 	struct xray_result xray;
 };
 
-/* `procfs` is borrowed and must outlive the result. */
+/* `procfs` is borrowed until heaps_free says true. */
 int heaps_new(const struct procfs *procfs, struct heaps **ret_heaps);
 
 /*
- * Breaks off the look into a process that is under way. One that does not return in half a second
- * is left to itself, with everything: the caller is about to end. Takes NULL.
+ * Breaks off the look into a process that is under way. False: it does not return in half a second,
+ * and goes on with everything that it has, also with what was lent; the caller is about to end.
+ * Takes NULL.
  */
-void heaps_free(struct heaps *heaps);
+bool heaps_free(struct heaps *heaps);
 
 /*
  * Asks for a process's allocators, and for its heap if `walk`, which may take walk_ns at most. 0 or
