@@ -246,7 +246,9 @@ static int open_file(struct follower *follower, bool newer)
 		close_file(follower);
 		if (name.day != follower->name.day || name.number != follower->name.number) {
 			if (!newer && follower->cursor.inode)
-				say(follower, "%s has gone; what was not read of it is missed",
+				say(follower,
+					"%s has gone; what was not read of it, if anything, is "
+					"missed",
 					follower->cursor.name);
 			move_to(follower, &name);
 		}

@@ -6,7 +6,7 @@
  * A file has ended when there is a newer one; then it is read to its end once more. Lines that are
  * written behind that (the clock was set back by more than two days) are not seen. A line without
  * its end waits for it, and is passed over when its file has ended. What is passed over, and what
- * went away unread, is said.
+ * went away unread, is said; but not a whole day that is missing: names do not tell that.
  */
 #ifndef PAGESTAY_EDGE_FOLLOW_H
 #define PAGESTAY_EDGE_FOLLOW_H
