@@ -42,6 +42,7 @@ struct world {
 	char root[64], directory[80], cursor[80];
 	struct follow_options options;
 	struct follower *follower;
+	uint64_t wall_ns;
 	char *text; /* what came since it was last asserted */
 	size_t length;
 	unsigned said, said_damaged;
@@ -83,6 +84,11 @@ int fstatat(int fd, const char *restrict name, struct stat *restrict stat, int f
 	if (is_now && !meanwhile.is_before)
 		meanwhile.happens();
 	return result;
+}
+
+static uint64_t world_wall(void *unused)
+{
+	return world.wall_ns;
 }
 
 static void say(void *unused, const char *text)
@@ -169,15 +175,17 @@ static void point_cursor_at(const char *name)
 
 static int set_up(void **unused)
 {
-	world = (struct world){};
+	world = (struct world){.wall_ns = NOON * S};
 	meanwhile.name = NULL;
 	(void)strcpy(world.root, "/tmp/pagestay-follow-XXXXXX");
 	assert_non_null(mkdtemp(world.root));
 	(void)snprintf(world.directory, sizeof(world.directory), "%s/files", world.root);
 	(void)snprintf(world.cursor, sizeof(world.cursor), "%s/cursor", world.root);
 	assert_int_equal(mkdir(world.directory, 0755), 0);
-	world.options = (struct follow_options){
-		.directory = world.directory, .cursor = world.cursor, .say = say};
+	world.options = (struct follow_options){.directory = world.directory,
+		.cursor = world.cursor,
+		.wall_ns = world_wall,
+		.say = say};
 	assert_int_equal(setenv("TZ", "UTC", 1), 0);
 	tzset();
 	point_cursor_at(TODAY);
@@ -331,6 +339,7 @@ static void files_come_by_day_and_number(void **unused)
 	make_gzip_text(TODAY ".gz", "0\n1\n");
 	make(TODAY ".9", "3\n");
 	make("pagestay-2027-01-01.jsonl.3", "7\n");
+	world.wall_ns += 364 * DAY;
 	start();
 	assert_reads("0\n1\n2\n3\n4\n5\n6\n7\n");
 	append("pagestay-2027-01-01.jsonl.3", "8\n");
@@ -354,6 +363,7 @@ static void files_that_have_gone_unread_are_said(void **unused)
 	make(TOMORROW ".3", "g\n");
 	assert_reads("f\ng\n");
 	assert_said(2, TOMORROW ".2: files before it have gone");
+	world.wall_ns += DAY;
 	make("pagestay-2026-01-05.jsonl", "h\n");
 	assert_reads("h\n");
 	assert_said(2, "");
@@ -936,6 +946,7 @@ static void no_cursor_is_todays_first_file(void **unused)
 	assert_int_equal(rotate_name_at(ROTATE_LINES, now_ns - DAY, before), 0);
 	make(before, "before\n");
 	make(today, "a\n");
+	world.options.wall_ns = NULL;
 	world.options.cursor = NULL;
 	start();
 	assert_reads("a\n");
@@ -973,6 +984,188 @@ static void no_cursor_and_nothing_of_today_is_the_newest_day(void **unused)
 	start();
 	assert_said(1, "there is no cursor yet; reading from the beginning of pagestay-2000-01-02");
 	assert_reads("b\nc\n");
+}
+
+/*
+ * Days ahead: the clock was wrong for a moment.
+ */
+
+#define THREE_AHEAD "pagestay-2026-01-05.jsonl"
+#define FAR_AHEAD   "pagestay-2026-01-12.jsonl"
+
+static void a_file_far_ahead_waits_for_its_day(void **unused)
+{
+	make(TODAY, "a\n");
+	make_gzip_text(FAR_AHEAD ".gz", "far\n");
+	make(THREE_AHEAD, "three\n");
+	world.options.cursor = NULL;
+	start();
+	assert_reads("a\n");
+	append(TODAY, "b\n");
+	make(TODAY ".1", "c\n");
+	assert_reads("b\nc\n");
+	stop();
+	/* Also where there is nothing of today. */
+	compress_file(TODAY);
+	compress_file(TODAY ".1");
+	world.wall_ns += 12 * HOUR - S;
+	start();
+	assert_reads("a\nb\nc\n");
+	world.wall_ns += S;
+	assert_reads("three\n");
+	world.wall_ns += 7 * DAY - S;
+	assert_reads("");
+	world.wall_ns += S;
+	assert_reads("far\n");
+	assert_said(0, "");
+}
+
+static void a_cursor_far_ahead_goes_back_to_today(void **unused)
+{
+	make(YESTERDAY, "older\n");
+	make(TODAY, "a\n");
+	make_gzip_text(FAR_AHEAD ".gz", "far\n");
+	point_cursor_at(FAR_AHEAD);
+	start();
+	assert_reads("a\n");
+	assert_said(1, FAR_AHEAD " is more than two days ahead, and is read again when it is not; "
+				 "reading from the beginning of " TODAY
+				 "; what was not read of days before, if anything, is missed");
+	append(TODAY, "b\n");
+	assert_reads("b\n");
+	keep();
+	stop();
+	start();
+	append(TODAY, "c\n");
+	assert_reads("c\n");
+	assert_said(1, "");
+	stop();
+	/* The file may have gone, and there may be none of today. */
+	assert_int_equal(unlink(path_of(FAR_AHEAD ".gz")), 0);
+	assert_int_equal(unlink(path_of(TODAY)), 0);
+	point_cursor_at(FAR_AHEAD);
+	start();
+	assert_reads("older\n");
+	assert_said(2, "reading from the beginning of " YESTERDAY ";");
+}
+
+static void a_cursor_far_ahead_stays_while_there_is_nothing_else(void **unused)
+{
+	make(FAR_AHEAD, "far\n");
+	world.wall_ns += 10 * DAY;
+	point_cursor_at(FAR_AHEAD);
+	start();
+	assert_reads("far\n");
+	keep();
+	stop();
+	world.wall_ns = 0;
+	start();
+	assert_reads("");
+	keep();
+	stop();
+	world.wall_ns = NOON * S + 10 * DAY;
+	start();
+	append(FAR_AHEAD, "more\n");
+	assert_reads("more\n");
+	keep();
+	assert_said(0, "");
+	stop();
+	world.wall_ns = NOON * S;
+	start();
+	assert_reads("");
+	make(TODAY, "a\n");
+	assert_reads("a\n");
+	assert_said(1, FAR_AHEAD " is more than two days ahead");
+}
+
+static void a_clock_may_be_corrected_while_it_is_followed(void **unused)
+{
+	make(TODAY, "a\n");
+	start();
+	assert_reads("a\n");
+	world.wall_ns += 10 * DAY;
+	make(FAR_AHEAD, "far\n");
+	assert_reads("far\n");
+	assert_said(0, "");
+	world.wall_ns -= 10 * DAY;
+	append(TODAY, "b\n");
+	assert_reads("a\nb\n");
+	assert_said(1, FAR_AHEAD " is more than two days ahead");
+	append(TODAY, "c\n");
+	assert_reads("c\n");
+	world.wall_ns += 8 * DAY;
+	append(FAR_AHEAD, "near\n");
+	assert_reads("far\nnear\n");
+	world.wall_ns += 4 * DAY;
+	make("pagestay-2026-01-14.jsonl", "d\n");
+	assert_reads("d\n");
+	assert_said(1, "");
+}
+
+static void correct_clock(void)
+{
+	world.wall_ns -= 10 * DAY;
+}
+
+/* A newer file that does not count any more ended nothing. */
+static void a_clock_may_be_corrected_between_two_looks(void **unused)
+{
+	for (unsigned after = 1; after <= 5; after++) {
+		point_cursor_at(TODAY);
+		make(TODAY, "a\n");
+		make(FAR_AHEAD, "far\n");
+		world.wall_ns += 10 * DAY;
+		meanwhile.name = FAR_AHEAD;
+		meanwhile.after = after;
+		meanwhile.is_before = true;
+		meanwhile.happens = correct_clock;
+		start();
+		assert_reads("a\n");
+		assert_null(meanwhile.name);
+		assert_int_equal(mkdir(path_of(TODAY ".1"), 0755), 0);
+		meanwhile.name = TODAY ".1";
+		meanwhile.after = 1;
+		meanwhile.happens = end_today;
+		assert_reads("b\nc\n");
+		stop();
+		assert_int_equal(unlink(path_of(TODAY ".1")), 0);
+	}
+	assert_said(0, "");
+}
+
+static void write_line(struct rotate *rotate, const char *line)
+{
+	assert_int_equal(rotate_append(rotate, line, strlen(line), false), 0);
+	rotate_sync(rotate);
+}
+
+/* Reader and writer mean the same days. */
+static void who_writes_is_followed_back(void **unused)
+{
+	for (unsigned days = 1; days <= 4; days++) {
+		const struct rotate_options options = {
+			.directory = world.directory, .kind = ROTATE_LINES, .wall_ns = world_wall};
+		struct rotate *rotate = NULL;
+		struct diag diag = {};
+
+		world.said = 0;
+		point_cursor_at(TODAY);
+		assert_int_equal(rotate_new(&options, &rotate, &diag), 0);
+		write_line(rotate, "a\n");
+		start();
+		assert_reads("a\n");
+		world.wall_ns += days * DAY;
+		write_line(rotate, "ahead\n");
+		assert_reads("ahead\n");
+		world.wall_ns -= days * DAY;
+		write_line(rotate, "b\n");
+		assert_reads(days > 2 ? "a\nb\n" : "b\n");
+		assert_said(days > 2 ? 1 : 0, "");
+		stop();
+		rotate_free(rotate);
+		directory_remove(world.directory);
+		assert_int_equal(mkdir(world.directory, 0755), 0);
+	}
 }
 
 static void what_was_not_kept_comes_again(void **unused)
@@ -1306,6 +1499,8 @@ static void live_through(uint64_t seed, bool is_always_kept)
 		.wall_ns = wall,
 		.context = &history};
 	open_writer(&history);
+	world.options.wall_ns = wall;
+	world.options.context = &history;
 	start();
 	for (int i = 0; i < STEPS; i++)
 		step(&history);
@@ -1388,6 +1583,12 @@ int main(void)
 		TEST(a_directory_must_be_there_at_first),
 		TEST(no_cursor_is_todays_first_file),
 		TEST(no_cursor_and_nothing_of_today_is_the_newest_day),
+		TEST(a_file_far_ahead_waits_for_its_day),
+		TEST(a_cursor_far_ahead_goes_back_to_today),
+		TEST(a_cursor_far_ahead_stays_while_there_is_nothing_else),
+		TEST(a_clock_may_be_corrected_while_it_is_followed),
+		TEST(a_clock_may_be_corrected_between_two_looks),
+		TEST(who_writes_is_followed_back),
 		TEST(what_was_not_kept_comes_again),
 		TEST(a_cursor_that_stands_still_is_written_once),
 		TEST(a_damaged_cursor_is_said),

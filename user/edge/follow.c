@@ -52,6 +52,13 @@ __attribute__((format(printf, 2, 3))) static void say(
 	follower->options.say(follower->options.context, text);
 }
 
+static uint64_t wall_now_ns(const struct follower *follower)
+{
+	const struct follow_options *options = &follower->options;
+
+	return options->wall_ns ? options->wall_ns(options->context) : clock_ns(CLOCK_REALTIME);
+}
+
 static bool is_open(const struct follower *follower)
 {
 	return follower->fd >= 0 || follower->gzip;
@@ -89,7 +96,19 @@ static bool has_lines(const struct rotate_file *file)
 	       file->name.form != ROTATE_GZIP_PART;
 }
 
-/* The oldest file that is not older than the cursor's, or that is newer. 1: there is one. */
+/* Of a day to which the writer does not go on. Where today has no date, none is. */
+static bool is_far_ahead(const struct follower *follower, const struct rotate_name *name)
+{
+	int64_t today;
+
+	return rotate_day(wall_now_ns(follower), &today) == 0 &&
+	       rotate_is_far_ahead(name->day, today);
+}
+
+/*
+ * The oldest file that is not older than the cursor's, or that is newer; none that is far ahead.
+ * 1: there is one.
+ */
 static int find(
 	const struct follower *follower, int directory_fd, bool newer, struct rotate_name *ret_name)
 {
@@ -106,7 +125,7 @@ static int find(
 		*ret_name = name;
 		name.form = ROTATE_PLAIN;
 		order = rotate_name_compare(&name, &follower->name);
-		found = newer ? order > 0 : order >= 0;
+		found = (newer ? order > 0 : order >= 0) && !is_far_ahead(follower, &name);
 	}
 	if (!error)
 		free(list.files);
@@ -314,6 +333,7 @@ static int look_around(struct follower *follower)
 				follower->cursor.name, follower->torn);
 		return open_file(follower, true);
 	}
+	follower->has_ended = false;
 	if (follower->gzip || is_as_it_was(follower, directory_fd))
 		return 0;
 	return open_file(follower, false);
@@ -406,11 +426,89 @@ static ssize_t read_lines(struct follower *follower)
 	}
 }
 
+/*
+ * To the day of the newest file where that is before today: the writer's zone may be another.
+ * 1: there is a file that is not far ahead.
+ */
+static int go_back(int directory_fd, struct rotate_name *name)
+{
+	const int64_t today = name->day;
+	struct rotate_list list;
+	int error = rotate_list(directory_fd, &list);
+	int found = 0;
+
+	for (size_t i = error ? 0 : list.count; i && !found; i--) {
+		const struct rotate_file *file = &list.files[i - 1];
+
+		found = has_lines(file) && !rotate_is_far_ahead(file->name.day, today);
+		if (found && file->name.day < today)
+			name->day = file->name.day;
+	}
+	if (!error)
+		free(list.files);
+	return error ? error : found;
+}
+
+/* Without a cursor. 1: there is a file that is not far ahead. 0: there is none yet. */
+static int find_first(const struct follower *follower, int directory_fd,
+	struct rotate_name *ret_name, struct diag *diag)
+{
+	struct rotate_name name = {.kind = ROTATE_LINES};
+	int error = rotate_day(wall_now_ns(follower), &name.day);
+	int found;
+
+	if (error)
+		return diag_set(diag, error, "today has no date that a file can have");
+	found = go_back(directory_fd, &name);
+	if (found < 0)
+		return diag_set(diag, found, "cannot list the files: %s", strerror(-found));
+	*ret_name = name;
+	return found;
+}
+
+/*
+ * The clock was far ahead when the cursor's file was begun, and the writer went back to today. Or
+ * the clock is far behind now: then there is mostly nothing to go to, and the cursor stays.
+ */
+static int leave_day_ahead(struct follower *follower)
+{
+	_cleanup_(cleanup_close) int directory_fd =
+		open(follower->options.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char left[ROTATE_NAME_BYTES];
+	struct rotate_name name = {};
+	struct diag words = {};
+	int found;
+
+	if (directory_fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	found = find_first(follower, directory_fd, &name, &words);
+	if (found <= 0)
+		return found;
+	close_file(follower);
+	rotate_name_put(&follower->name, left);
+	move_to(follower, &name);
+	say(follower,
+		"%s is more than two days ahead, and is read again when it is not; reading from "
+		"the beginning of %s; what was not read of days before, if anything, is missed",
+		left, follower->cursor.name);
+	return 0;
+}
+
+/* The cursor's file is open: 1. 0: there is none now. */
+static int be_open(struct follower *follower)
+{
+	int error = is_far_ahead(follower, &follower->name) ? leave_day_ahead(follower) : 0;
+
+	if (error)
+		return error;
+	return is_open(follower) ? 1 : open_file(follower, false);
+}
+
 int follower_read(
 	struct follower *follower, const char **ret_lines, size_t *ret_length, struct diag *diag)
 {
 	for (;;) {
-		int open = is_open(follower) ? 1 : open_file(follower, false);
+		int open = be_open(follower);
 		ssize_t length = open > 0 ? read_lines(follower) : open;
 
 		if (length > 0) {
@@ -446,48 +544,19 @@ int follower_keep(struct follower *follower, struct diag *diag)
 	return 0;
 }
 
-/* Where the newest file is of a day before: the writer's zone may be another. */
-static int go_back(int directory_fd, struct rotate_name *name)
-{
-	struct rotate_list list;
-	int error = rotate_list(directory_fd, &list);
-	size_t i;
-
-	if (error)
-		return error;
-	for (i = list.count; i && !has_lines(&list.files[i - 1]); i--)
-		;
-	if (i && list.files[i - 1].name.day < name->day)
-		name->day = list.files[i - 1].name.day;
-	free(list.files);
-	return 0;
-}
-
-/* Without a cursor. */
-static int find_first(int directory_fd, char ret_name[ROTATE_NAME_BYTES], struct diag *diag)
-{
-	struct rotate_name name = {};
-	int error = rotate_name_at(ROTATE_LINES, clock_ns(CLOCK_REALTIME), ret_name);
-
-	if (error || !rotate_name_get(ret_name, &name))
-		return diag_set(diag, error, "today has no date that a file can have");
-	error = go_back(directory_fd, &name);
-	if (error)
-		return diag_set(diag, error, "cannot list the files: %s", strerror(-error));
-	rotate_name_put(&name, ret_name);
-	return 0;
-}
-
 /* Where to begin. */
 static int load(struct follower *follower, int directory_fd, struct diag *diag)
 {
 	struct cursor *cursor = &follower->cursor;
 	char first[ROTATE_NAME_BYTES];
+	struct rotate_name name = {};
 	struct diag words = {};
-	int error = find_first(directory_fd, first, diag);
+	int error = find_first(follower, directory_fd, &name, diag);
 
-	if (error)
+	if (error < 0)
 		return error;
+	error = 0;
+	rotate_name_put(&name, first);
 	(void)snprintf(cursor->name, sizeof(cursor->name), "%s", first);
 	if (follower->options.cursor)
 		error = cursor_load(follower->options.cursor, first, cursor, &words);

@@ -55,9 +55,14 @@ int rotate_day(uint64_t wall_ns, int64_t *ret_day)
 	return 0;
 }
 
+bool rotate_is_far_ahead(int64_t day, int64_t today)
+{
+	return day > today + DAYS_AHEAD;
+}
+
 bool rotate_is_current(int64_t day, int64_t today)
 {
-	return day >= today && day - today <= DAYS_AHEAD;
+	return day >= today && !rotate_is_far_ahead(day, today);
 }
 
 void rotate_name_put(const struct rotate_name *name, char ret_text[ROTATE_NAME_BYTES])

@@ -85,6 +85,9 @@ int rotate_day(uint64_t wall_ns, int64_t *ret_day);
  */
 bool rotate_is_current(int64_t day, int64_t today);
 
+/* By more days than that: the clock was wrong, and who writes went back to today. */
+bool rotate_is_far_ahead(int64_t day, int64_t today);
+
 /* Of rotate_keep.c. The list is freed by its owner. Expiry makes room for so many bytes more. */
 int rotate_list(int directory_fd, struct rotate_list *ret_list);
 void rotate_keep(struct rotate *rotate, size_t more_bytes);
