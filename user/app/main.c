@@ -39,6 +39,13 @@
 #include "pagestay/edge/jemalloc.h"
 #include "run.h"
 
+/*
+ * Read by jemalloc when it begins. A report is made in a burst, and nobody allocates until the
+ * next: one arena, so that threads share what is free, and a second until it goes back. Sanitizers
+ * bring another malloc, which does not look here.
+ */
+const char *const malloc_conf = "narenas:1,dirty_decay_ms:1000,muzzy_decay_ms:0";
+
 static enum exit_code dispatch(const struct options *options)
 {
 	switch (options->command) {
