@@ -11,12 +11,10 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "pagestay/base/cleanup.h"
 #include "pagestay/base/clock.h"
@@ -38,8 +36,7 @@ struct spool {
 	char directory[PATH_MAX];
 	char end_of_file[SPOOL_END_BYTES];
 	struct rotate *rotate; /* the thread's, which frees it */
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
+	struct worker worker;
 	struct item *first, **end;
 	size_t queue_bytes;         /* of what is not written yet */
 	uint64_t queued, taken;     /* items */
@@ -50,10 +47,6 @@ struct spool {
 	bool is_due;                /* a new file */
 	char words[WORDS][WORD_BYTES];
 	unsigned word_count;
-	bool is_closing;
-	uint64_t deadline_ns; /* of closing */
-	bool has_ended;       /* the thread is about to return */
-	bool is_abandoned;    /* the thread frees this */
 };
 
 static void item_free(struct item *item)
@@ -70,8 +63,7 @@ static void spool_free(struct spool *spool)
 		spool->first = item->next;
 		item_free(item);
 	}
-	(void)pthread_cond_destroy(&spool->changed);
-	(void)pthread_mutex_destroy(&spool->lock);
+	worker_deinit(&spool->worker);
 	free(spool);
 }
 
@@ -97,11 +89,11 @@ static uint64_t wall_ns(void *context)
 	struct spool *spool = context;
 	uint64_t now_ns;
 
-	(void)pthread_mutex_lock(&spool->lock);
-	now_ns = spool->options.wall_ns && !spool->is_abandoned
+	(void)pthread_mutex_lock(&spool->worker.lock);
+	now_ns = spool->options.wall_ns && !spool->worker.is_abandoned
 			 ? spool->options.wall_ns(spool->options.context)
 			 : clock_ns(CLOCK_REALTIME);
-	(void)pthread_mutex_unlock(&spool->lock);
+	(void)pthread_mutex_unlock(&spool->worker.lock);
 	return now_ns;
 }
 
@@ -109,9 +101,9 @@ static void keep_words(void *context, const char *text)
 {
 	struct spool *spool = context;
 
-	(void)pthread_mutex_lock(&spool->lock);
+	(void)pthread_mutex_lock(&spool->worker.lock);
 	say(spool, "%s", text);
-	(void)pthread_mutex_unlock(&spool->lock);
+	(void)pthread_mutex_unlock(&spool->worker.lock);
 }
 
 /* Called with the lock held. */
@@ -131,9 +123,9 @@ static void write_items(struct spool *spool, struct item *items)
 
 		items = item->next;
 		(void)rotate_append(spool->rotate, item->bytes, item->length, item->begins);
-		(void)pthread_mutex_lock(&spool->lock);
+		(void)pthread_mutex_lock(&spool->worker.lock);
 		spool->queue_bytes -= item->length;
-		(void)pthread_mutex_unlock(&spool->lock);
+		(void)pthread_mutex_unlock(&spool->worker.lock);
 		item_free(item);
 	}
 	rotate_sync(spool->rotate);
@@ -159,12 +151,12 @@ static bool go_round(struct spool *spool, bool has_work)
 		return false;
 	rotate_limit(spool->rotate, spool->options.rotate_bytes, spool->options.keep_bytes,
 		spool->options.keep_days);
-	(void)pthread_mutex_unlock(&spool->lock);
+	(void)pthread_mutex_unlock(&spool->worker.lock);
 	if (items)
 		write_items(spool, items);
 	has_work = rotate_work(spool->rotate);
 	is_due = rotate_is_due(spool->rotate);
-	(void)pthread_mutex_lock(&spool->lock);
+	(void)pthread_mutex_lock(&spool->worker.lock);
 	spool->taken += number;
 	spool->now = *rotate_counters(spool->rotate);
 	spool->is_due = is_due;
@@ -174,23 +166,19 @@ static bool go_round(struct spool *spool, bool has_work)
 static void *spool_thread(void *argument)
 {
 	struct spool *spool = argument;
-	bool has_work = true, is_abandoned;
+	bool has_work = true;
 
-	(void)pthread_mutex_lock(&spool->lock);
-	while (spool->first || !spool->is_closing) {
+	(void)pthread_mutex_lock(&spool->worker.lock);
+	while (spool->first || !spool->worker.is_closing) {
 		has_work = go_round(spool, has_work);
-		while (!has_work && !spool->first && !spool->is_closing)
-			(void)pthread_cond_wait(&spool->changed, &spool->lock);
+		while (!has_work && !spool->first && !spool->worker.is_closing)
+			(void)pthread_cond_wait(&spool->worker.changed, &spool->worker.lock);
 	}
 	/* The last sync may hang as any other does. */
-	(void)pthread_mutex_unlock(&spool->lock);
+	(void)pthread_mutex_unlock(&spool->worker.lock);
 	rotate_free(TAKE(spool->rotate));
-	(void)pthread_mutex_lock(&spool->lock);
-	spool->has_ended = true;
-	is_abandoned = spool->is_abandoned;
-	(void)pthread_cond_broadcast(&spool->changed);
-	(void)pthread_mutex_unlock(&spool->lock);
-	if (is_abandoned)
+	(void)pthread_mutex_lock(&spool->worker.lock);
+	if (worker_done(&spool->worker))
 		spool_free(spool);
 	return NULL;
 }
@@ -198,12 +186,6 @@ static void *spool_thread(void *argument)
 /*
  * The caller's side.
  */
-
-static void init_sync(struct spool *spool)
-{
-	(void)pthread_mutex_init(&spool->lock, NULL);
-	(void)thread_condition_init(&spool->changed);
-}
 
 int spool_new(const struct files_options *options, enum rotate_kind kind, const char *end,
 	size_t end_bytes, struct spool **ret_spool, struct diag *diag)
@@ -232,11 +214,11 @@ int spool_new(const struct files_options *options, enum rotate_kind kind, const 
 	if (end_bytes)
 		memcpy(spool->end_of_file, end, end_bytes);
 	spool->end = &spool->first;
-	init_sync(spool);
+	worker_init(&spool->worker);
 	error = rotate_new(&rotate, &spool->rotate, diag);
 	if (!error) {
 		spool->now = *rotate_counters(spool->rotate);
-		error = thread_start_detached(spool_thread, spool);
+		error = worker_start(&spool->worker, spool_thread, spool);
 		if (error)
 			(void)diag_set(diag, error, "a thread for files: %s", strerror(-error));
 	}
@@ -251,11 +233,11 @@ int spool_new(const struct files_options *options, enum rotate_kind kind, const 
 
 void spool_limit(struct spool *spool, const struct files_options *options)
 {
-	(void)pthread_mutex_lock(&spool->lock);
+	(void)pthread_mutex_lock(&spool->worker.lock);
 	spool->options.rotate_bytes = options->rotate_bytes;
 	spool->options.keep_bytes = options->keep_bytes;
 	spool->options.keep_days = options->keep_days;
-	(void)pthread_mutex_unlock(&spool->lock);
+	(void)pthread_mutex_unlock(&spool->worker.lock);
 }
 
 /* Called with the lock held. */
@@ -294,7 +276,7 @@ static int queue_add(struct spool *spool, struct item *item)
 	spool->end = &item->next;
 	spool->queue_bytes += item->length;
 	spool->queued++;
-	(void)pthread_cond_broadcast(&spool->changed);
+	(void)pthread_cond_broadcast(&spool->worker.changed);
 	return 0;
 }
 
@@ -309,11 +291,11 @@ int spool_put(struct spool *spool, char *bytes, size_t length, bool begins)
 		return -ENOMEM;
 	}
 	*item = (struct item){.bytes = bytes, .length = length, .begins = begins};
-	(void)pthread_mutex_lock(&spool->lock);
+	(void)pthread_mutex_lock(&spool->worker.lock);
 	error = queue_add(spool, item);
 	if (error)
 		count_drop(spool, error);
-	(void)pthread_mutex_unlock(&spool->lock);
+	(void)pthread_mutex_unlock(&spool->worker.lock);
 	if (error)
 		item_free(item);
 	return error;
@@ -321,18 +303,18 @@ int spool_put(struct spool *spool, char *bytes, size_t length, bool begins)
 
 void spool_drop(struct spool *spool, int error)
 {
-	(void)pthread_mutex_lock(&spool->lock);
+	(void)pthread_mutex_lock(&spool->worker.lock);
 	count_drop(spool, error);
-	(void)pthread_mutex_unlock(&spool->lock);
+	(void)pthread_mutex_unlock(&spool->worker.lock);
 }
 
 bool spool_is_due(struct spool *spool)
 {
 	bool is_due;
 
-	(void)pthread_mutex_lock(&spool->lock);
+	(void)pthread_mutex_lock(&spool->worker.lock);
 	is_due = spool->is_due && spool->taken == spool->queued;
-	(void)pthread_mutex_unlock(&spool->lock);
+	(void)pthread_mutex_unlock(&spool->worker.lock);
 	return is_due;
 }
 
@@ -341,18 +323,18 @@ void spool_say(struct spool *spool)
 	char words[WORDS][WORD_BYTES];
 	unsigned number;
 
-	(void)pthread_mutex_lock(&spool->lock);
+	(void)pthread_mutex_lock(&spool->worker.lock);
 	number = spool->word_count;
 	memcpy(words, spool->words, number * sizeof(words[0]));
 	spool->word_count = 0;
-	(void)pthread_mutex_unlock(&spool->lock);
+	(void)pthread_mutex_unlock(&spool->worker.lock);
 	for (unsigned i = 0; i < number && spool->options.say; i++)
 		spool->options.say(spool->options.context, words[i]);
 }
 
 void spool_counters(struct spool *spool, struct files_counters *ret_counters)
 {
-	(void)pthread_mutex_lock(&spool->lock);
+	(void)pthread_mutex_lock(&spool->worker.lock);
 	*ret_counters = (struct files_counters){
 		.queued = spool->queued,
 		.synced = spool->now.synced,
@@ -361,44 +343,22 @@ void spool_counters(struct spool *spool, struct files_counters *ret_counters)
 		.files_compressed = spool->now.files_compressed,
 		.paused = spool->now.paused,
 	};
-	(void)pthread_mutex_unlock(&spool->lock);
+	(void)pthread_mutex_unlock(&spool->worker.lock);
 }
 
 void spool_end(struct spool *spool)
 {
-	(void)pthread_mutex_lock(&spool->lock);
-	if (!spool->is_closing)
-		spool->deadline_ns = clock_ns(CLOCK_MONOTONIC) + CLOSE_LIMIT_MS * NS_PER_MS;
-	spool->is_closing = true;
-	(void)pthread_cond_broadcast(&spool->changed);
-	(void)pthread_mutex_unlock(&spool->lock);
+	worker_end(&spool->worker, CLOSE_LIMIT_MS);
 }
 
 static void wait_for_end(struct spool *spool)
 {
-	struct timespec until;
-
-	(void)pthread_mutex_lock(&spool->lock);
-	until = clock_timespec(spool->deadline_ns);
-	while (!spool->has_ended &&
-		pthread_cond_timedwait(&spool->changed, &spool->lock, &until) != ETIMEDOUT)
-		;
-	if (!spool->has_ended && spool->queued > spool->taken)
+	worker_wait(&spool->worker);
+	(void)pthread_mutex_lock(&spool->worker.lock);
+	if (!spool->worker.has_ended && spool->queued > spool->taken)
 		say(spool, "%s: the disk hangs: %llu that wait may never be written",
 			spool->directory, (unsigned long long)(spool->queued - spool->taken));
-	(void)pthread_mutex_unlock(&spool->lock);
-}
-
-/* True if the thread has ended; then everything is the caller's. */
-static bool leave(struct spool *spool)
-{
-	bool has_ended;
-
-	(void)pthread_mutex_lock(&spool->lock);
-	has_ended = spool->has_ended;
-	spool->is_abandoned = !has_ended;
-	(void)pthread_mutex_unlock(&spool->lock);
-	return has_ended;
+	(void)pthread_mutex_unlock(&spool->worker.lock);
 }
 
 int spool_close(struct spool *spool)
@@ -408,7 +368,7 @@ int spool_close(struct spool *spool)
 	spool_end(spool);
 	wait_for_end(spool);
 	spool_say(spool);
-	if (!leave(spool))
+	if (!worker_leave(&spool->worker))
 		return -ETIMEDOUT;
 	spool_free(spool);
 	return 0;

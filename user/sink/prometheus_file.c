@@ -10,7 +10,6 @@
 #include "pagestay/sink/prometheus.h"
 
 #include "pagestay/base/cleanup.h"
-#include "pagestay/base/clock.h"
 #include "pagestay/base/file.h"
 #include "pagestay/base/thread.h"
 #include "pagestay/base/diag.h"
@@ -19,10 +18,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #define CLOSE_LIMIT_MS  500
 #define TEMPORARY_BYTES 24 /* by which its path is longer, at most */
@@ -31,15 +28,10 @@ struct textfile {
 	char path[PATH_MAX];
 	char temporary[PATH_MAX]; /* the thread's */
 	int (*sync)(int fd);
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
+	struct worker worker;
 	char *waiting; /* what to write next; NULL: nothing */
 	size_t waiting_bytes;
 	int error; /* of the last write */
-	bool is_closing;
-	uint64_t deadline_ns; /* of closing */
-	bool has_ended;       /* the thread is about to return */
-	bool is_abandoned;    /* the thread frees this */
 };
 
 struct sink_textfile {
@@ -53,8 +45,7 @@ static void textfile_free(struct textfile *file)
 {
 	if (!file)
 		return;
-	(void)pthread_mutex_destroy(&file->lock);
-	(void)pthread_cond_destroy(&file->changed);
+	worker_deinit(&file->worker);
 	free(file->waiting);
 	free(file);
 }
@@ -75,9 +66,9 @@ static bool is_wanted(struct textfile *file)
 {
 	bool is_closing;
 
-	(void)pthread_mutex_lock(&file->lock);
-	is_closing = file->is_closing;
-	(void)pthread_mutex_unlock(&file->lock);
+	(void)pthread_mutex_lock(&file->worker.lock);
+	is_closing = file->worker.is_closing;
+	(void)pthread_mutex_unlock(&file->worker.lock);
 	return !is_closing;
 }
 
@@ -142,9 +133,9 @@ static void remove_temporaries(const struct textfile *file)
 /* The next rendering; NULL when it is time to leave. Called with the lock held. */
 static char *next_rendering(struct textfile *file, size_t *ret_length)
 {
-	while (!file->waiting && !file->is_closing)
-		(void)pthread_cond_wait(&file->changed, &file->lock);
-	if (file->is_closing)
+	while (!file->waiting && !file->worker.is_closing)
+		(void)pthread_cond_wait(&file->worker.changed, &file->worker.lock);
+	if (file->worker.is_closing)
 		return NULL;
 	*ret_length = file->waiting_bytes;
 	return TAKE(file->waiting);
@@ -159,27 +150,23 @@ static void *textfile_thread(void *argument)
 
 	name_temporary(file);
 	remove_temporaries(file);
-	(void)pthread_mutex_lock(&file->lock);
+	(void)pthread_mutex_lock(&file->worker.lock);
 	while ((bytes = next_rendering(file, &length))) {
 		int error;
 
-		(void)pthread_mutex_unlock(&file->lock);
+		(void)pthread_mutex_unlock(&file->worker.lock);
 		error = replace(file, bytes, length);
 		free(bytes);
-		(void)pthread_mutex_lock(&file->lock);
+		(void)pthread_mutex_lock(&file->worker.lock);
 		file->error = error;
 	}
-	is_abandoned = file->is_abandoned;
-	(void)pthread_mutex_unlock(&file->lock);
+	is_abandoned = file->worker.is_abandoned;
+	(void)pthread_mutex_unlock(&file->worker.lock);
 	/* Nobody renews it: it would be taken for true for ever. */
 	if (!is_abandoned)
 		(void)unlink(file->path);
-	(void)pthread_mutex_lock(&file->lock);
-	file->has_ended = true;
-	is_abandoned = file->is_abandoned;
-	(void)pthread_cond_broadcast(&file->changed);
-	(void)pthread_mutex_unlock(&file->lock);
-	if (is_abandoned)
+	(void)pthread_mutex_lock(&file->worker.lock);
+	if (worker_done(&file->worker))
 		textfile_free(file);
 	return NULL;
 }
@@ -223,17 +210,17 @@ static int textfile_write(struct sink *sink, const struct report *report)
 	int write_error;
 	char *old;
 
-	(void)pthread_mutex_lock(&file->lock);
+	(void)pthread_mutex_lock(&file->worker.lock);
 	write_error = file->error;
 	old = file->waiting;
 	if (!error) {
 		file->waiting = TAKE(bytes);
 		file->waiting_bytes = length;
-		(void)pthread_cond_broadcast(&file->changed);
+		(void)pthread_cond_broadcast(&file->worker.changed);
 	} else {
 		old = NULL;
 	}
-	(void)pthread_mutex_unlock(&file->lock);
+	(void)pthread_mutex_unlock(&file->worker.lock);
 	free(old);
 	say_change(textfile, error ? error : write_error);
 	return error;
@@ -241,42 +228,20 @@ static int textfile_write(struct sink *sink, const struct report *report)
 
 static void textfile_end(struct sink *sink)
 {
-	struct textfile *file = ((struct sink_textfile *)sink)->file;
-
-	(void)pthread_mutex_lock(&file->lock);
-	if (!file->is_closing)
-		file->deadline_ns = clock_ns(CLOCK_MONOTONIC) + CLOSE_LIMIT_MS * NS_PER_MS;
-	file->is_closing = true;
-	(void)pthread_cond_broadcast(&file->changed);
-	(void)pthread_mutex_unlock(&file->lock);
-}
-
-/* True if the thread has ended; then the file is the caller's again. */
-static bool wait_for_end(struct textfile *file)
-{
-	struct timespec until;
-	bool has_ended;
-
-	(void)pthread_mutex_lock(&file->lock);
-	until = clock_timespec(file->deadline_ns);
-	while (!file->has_ended &&
-		pthread_cond_timedwait(&file->changed, &file->lock, &until) != ETIMEDOUT)
-		;
-	has_ended = file->has_ended;
-	file->is_abandoned = !has_ended;
-	(void)pthread_mutex_unlock(&file->lock);
-	return has_ended;
+	worker_end(&((struct sink_textfile *)sink)->file->worker, CLOSE_LIMIT_MS);
 }
 
 static int textfile_close(struct sink *sink)
 {
 	struct sink_textfile *textfile = (struct sink_textfile *)sink;
+	struct textfile *file = textfile->file;
 	int error = 0;
 
 	textfile_end(sink);
-	if (wait_for_end(textfile->file)) {
-		error = textfile->file->error;
-		textfile_free(textfile->file);
+	worker_wait(&file->worker);
+	if (worker_leave(&file->worker)) {
+		error = file->error;
+		textfile_free(file);
 	}
 	free(textfile);
 	return error;
@@ -311,12 +276,11 @@ static int textfile_init(
 	textfile->options = *options;
 	textfile->file = file;
 	file->sync = options->sync ? options->sync : fsync;
-	(void)pthread_mutex_init(&file->lock, NULL);
-	(void)thread_condition_init(&file->changed);
+	worker_init(&file->worker);
 	error = set_paths(file, options->path, diag);
 	if (error)
 		return error;
-	error = thread_start_detached(textfile_thread, file);
+	error = worker_start(&file->worker, textfile_thread, file);
 	if (error)
 		return diag_set(diag, error, "a thread for %s: %s", file->path, strerror(-error));
 	return 0;

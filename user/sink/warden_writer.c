@@ -12,11 +12,9 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "pagestay/base/clock.h"
 #include "pagestay/base/thread.h"
@@ -35,10 +33,7 @@
 enum trouble { TROUBLE_WRITING, TROUBLE_STATE, TROUBLE_SYNC, TROUBLES };
 
 struct warden_writer {
-	pthread_mutex_t lock;
-	pthread_cond_t changed; /* for the thread: records, memory, closing */
-	pthread_cond_t ended;
-	pthread_t thread;
+	struct worker worker;
 
 	/* Under the lock. */
 	struct warden_record *first, **last;
@@ -46,9 +41,6 @@ struct warden_writer {
 	char *memory;       /* to be kept when the records up to now are settled; NULL: none */
 	bool has_news;      /* of the day, in the memory, and not kept */
 	uint64_t sequence;  /* of the last record that was put */
-	bool closing, has_ended, abandoned;
-	uint64_t close_ns;    /* when closing ends */
-	uint64_t deadline_ns; /* of the thread's last writes */
 	struct warden_counts counts;
 	char said[SAID_LINES][SAID_BYTES];
 	unsigned said_count;
@@ -81,9 +73,7 @@ static void writer_free(struct warden_writer *writer)
 		writer->backend->ops->free(writer->backend);
 	if (writer->state_directory >= 0)
 		(void)close(writer->state_directory);
-	(void)pthread_cond_destroy(&writer->ended);
-	(void)pthread_cond_destroy(&writer->changed);
-	(void)pthread_mutex_destroy(&writer->lock);
+	worker_deinit(&writer->worker);
 	free(writer->memory);
 	free(writer->kept);
 	free(writer->place.directory);
@@ -172,7 +162,7 @@ static void add(struct warden_writer *writer, struct warden_record *record)
 
 void warden_writer_put(struct warden_writer *writer, struct warden_record *first, char *memory)
 {
-	(void)pthread_mutex_lock(&writer->lock);
+	(void)pthread_mutex_lock(&writer->worker.lock);
 	while (first) {
 		struct warden_record *next = first->next;
 
@@ -184,30 +174,30 @@ void warden_writer_put(struct warden_writer *writer, struct warden_record *first
 		writer->memory = memory;
 		writer->has_news = true;
 	}
-	(void)pthread_cond_signal(&writer->changed);
-	(void)pthread_mutex_unlock(&writer->lock);
+	(void)pthread_cond_broadcast(&writer->worker.changed);
+	(void)pthread_mutex_unlock(&writer->worker.lock);
 }
 
 bool warden_writer_said(struct warden_writer *writer, char *out, size_t out_bytes)
 {
 	bool has_said;
 
-	(void)pthread_mutex_lock(&writer->lock);
+	(void)pthread_mutex_lock(&writer->worker.lock);
 	has_said = writer->said_count > 0;
 	if (has_said) {
 		(void)snprintf(out, out_bytes, "%s", writer->said[0]);
 		memmove(writer->said[0], writer->said[1], sizeof(writer->said) - SAID_BYTES);
 		writer->said_count--;
 	}
-	(void)pthread_mutex_unlock(&writer->lock);
+	(void)pthread_mutex_unlock(&writer->worker.lock);
 	return has_said;
 }
 
 void warden_writer_counts(struct warden_writer *writer, struct warden_counts *ret_counts)
 {
-	(void)pthread_mutex_lock(&writer->lock);
+	(void)pthread_mutex_lock(&writer->worker.lock);
 	*ret_counts = writer->counts;
-	(void)pthread_mutex_unlock(&writer->lock);
+	(void)pthread_mutex_unlock(&writer->worker.lock);
 }
 
 /*
@@ -251,9 +241,9 @@ static int keep_state(struct warden_writer *writer)
 		return 0;
 	error = warden_state_save(writer->state_directory, writer->place.writer,
 		writer->kept_sequence, &writer->position, writer->kept);
-	(void)pthread_mutex_lock(&writer->lock);
+	(void)pthread_mutex_lock(&writer->worker.lock);
 	trouble(writer, TROUBLE_STATE, error != 0, strerror(-error));
-	(void)pthread_mutex_unlock(&writer->lock);
+	(void)pthread_mutex_unlock(&writer->worker.lock);
 	return error;
 }
 
@@ -284,12 +274,12 @@ static int choose_backend(struct warden_writer *writer, struct diag *diag)
 						      : warden_jsonl_new(&writer->place);
 	if (!writer->backend)
 		return diag_set(diag, -ENOMEM, "out of memory");
-	(void)pthread_mutex_lock(&writer->lock);
+	(void)pthread_mutex_lock(&writer->worker.lock);
 	if (writer->counts.generation != WARDEN_AUTO && writer->counts.generation != generation)
 		say(writer, "%s: records go into %s from now on", writer->place.directory,
 			generation == WARDEN_SQLITE ? WARDEN_DATABASE : "JSON Lines");
 	writer->counts.generation = generation;
-	(void)pthread_mutex_unlock(&writer->lock);
+	(void)pthread_mutex_unlock(&writer->worker.lock);
 	writer->generation = generation;
 	return 0;
 }
@@ -400,7 +390,7 @@ static void after_batch(struct warden_writer *writer, const struct warden_result
 	char *memory, *news;
 
 	warden_local_date(&writer->place, date);
-	(void)pthread_mutex_lock(&writer->lock);
+	(void)pthread_mutex_lock(&writer->worker.lock);
 	memory = take_off(writer, result);
 	news = error ? take_news(writer) : NULL;
 	sequence = writer->sequence;
@@ -410,7 +400,7 @@ static void after_batch(struct warden_writer *writer, const struct warden_result
 		trouble(writer, TROUBLE_SYNC, result->unconfirmed > 0, words);
 	if (result->dropped)
 		say_day(writer, date);
-	(void)pthread_mutex_unlock(&writer->lock);
+	(void)pthread_mutex_unlock(&writer->worker.lock);
 	writer->failures = error ? writer->failures + 1 : 0;
 	if (memory)
 		keep_memory(writer, memory, sequence, !error && result->settled);
@@ -429,11 +419,17 @@ static bool is_past(uint64_t at_ns)
 	return clock_ns(CLOCK_MONOTONIC) >= at_ns;
 }
 
-static void wait_until(struct warden_writer *writer, pthread_cond_t *event, uint64_t at_ns)
+static void wait_until(struct warden_writer *writer, uint64_t at_ns)
 {
 	const struct timespec at = clock_timespec(at_ns);
 
-	(void)pthread_cond_timedwait(event, &writer->lock, &at);
+	(void)pthread_cond_timedwait(&writer->worker.changed, &writer->worker.lock, &at);
+}
+
+/* No write of the closing begins later: it may take busy_ms. */
+static uint64_t last_write_ns(const struct warden_writer *writer)
+{
+	return writer->worker.deadline_ns - (CLOSE_SPARE_MS + writer->place.busy_ms) * NS_PER_MS;
 }
 
 /* Under the lock: waits for work, and after a failure for its time. False: it is time to end. */
@@ -443,19 +439,19 @@ static bool wait_for_work(struct warden_writer *writer)
 	uint64_t retry_ns =
 		in_ms((long long)writer->retry_ms * (times > RETRY_MOST ? RETRY_MOST : times));
 
-	while (!writer->closing) {
+	while (!writer->worker.is_closing) {
 		bool has_work = writer->first || writer->memory;
 
 		if (has_work && (!writer->failures || is_past(retry_ns)))
 			return true;
 		if (has_work)
-			wait_until(writer, &writer->changed, retry_ns);
+			wait_until(writer, retry_ns);
 		else
-			(void)pthread_cond_wait(&writer->changed, &writer->lock);
+			(void)pthread_cond_wait(&writer->worker.changed, &writer->worker.lock);
 	}
 	if (writer->failures)
-		wait_until(writer, &writer->ended, in_ms(CLOSE_RETRY_MS));
-	return (writer->first || writer->memory) && !is_past(writer->deadline_ns);
+		wait_until(writer, in_ms(CLOSE_RETRY_MS));
+	return (writer->first || writer->memory) && !is_past(last_write_ns(writer));
 }
 
 /* Under the lock: from the queue's first on. They stay in it, and nobody else touches them; their
@@ -474,7 +470,7 @@ static unsigned take_batch(
 
 static void work(struct warden_writer *writer)
 {
-	(void)pthread_mutex_lock(&writer->lock);
+	(void)pthread_mutex_lock(&writer->worker.lock);
 	while (wait_for_work(writer)) {
 		const struct warden_record *records[BATCH_RECORDS];
 		unsigned count = take_batch(writer, records);
@@ -482,31 +478,26 @@ static void work(struct warden_writer *writer)
 		struct diag diag = {0};
 		int error = 0;
 
-		(void)pthread_mutex_unlock(&writer->lock);
+		(void)pthread_mutex_unlock(&writer->worker.lock);
 		if (count)
 			error = write_batch(writer, records, count, &result, &diag);
 		after_batch(writer, &result, error, diag.text);
-		(void)pthread_mutex_lock(&writer->lock);
+		(void)pthread_mutex_lock(&writer->worker.lock);
 	}
-	(void)pthread_mutex_unlock(&writer->lock);
+	(void)pthread_mutex_unlock(&writer->worker.lock);
 }
 
 static void *run(void *argument)
 {
 	struct warden_writer *writer = argument;
-	bool is_abandoned;
 
 	/* Before anything is written, it is known whose it is. */
 	(void)keep_state(writer);
 	work(writer);
 	if (writer->backend)
 		writer->backend->ops->free(TAKE(writer->backend));
-	(void)pthread_mutex_lock(&writer->lock);
-	writer->has_ended = true;
-	is_abandoned = writer->abandoned;
-	(void)pthread_cond_signal(&writer->ended);
-	(void)pthread_mutex_unlock(&writer->lock);
-	if (is_abandoned)
+	(void)pthread_mutex_lock(&writer->worker.lock);
+	if (worker_done(&writer->worker))
 		writer_free(writer);
 	return NULL;
 }
@@ -514,13 +505,6 @@ static void *run(void *argument)
 /*
  * From the beginning to the end.
  */
-
-static void init_conditions(struct warden_writer *writer)
-{
-	(void)thread_condition_init(&writer->changed);
-	(void)thread_condition_init(&writer->ended);
-	(void)pthread_mutex_init(&writer->lock, NULL);
-}
 
 int warden_writer_new(
 	const struct warden_writer_options *options, struct warden_writer **ret_writer)
@@ -535,7 +519,7 @@ int warden_writer_new(
 		free(options->memory);
 		return -ENOMEM;
 	}
-	init_conditions(writer);
+	worker_init(&writer->worker);
 	writer->last = &writer->first;
 	writer->place = options->place;
 	writer->wanted = options->generation;
@@ -546,7 +530,7 @@ int warden_writer_new(
 	writer->kept = options->memory;
 	writer->sequence = writer->kept_sequence = options->sequence;
 	writer->counts.sequence = options->sequence;
-	error = thread_start(run, writer, &writer->thread);
+	error = worker_start(&writer->worker, run, writer);
 	if (error) {
 		writer_free(writer);
 		return error;
@@ -557,38 +541,22 @@ int warden_writer_new(
 
 void warden_writer_end(struct warden_writer *writer)
 {
-	(void)pthread_mutex_lock(&writer->lock);
-	writer->closing = true;
-	writer->close_ns = in_ms(CLOSE_MS);
-	writer->deadline_ns = in_ms(CLOSE_MS - CLOSE_SPARE_MS - (long long)writer->place.busy_ms);
-	(void)pthread_cond_signal(&writer->changed);
-	(void)pthread_mutex_unlock(&writer->lock);
+	worker_end(&writer->worker, CLOSE_MS);
 }
 
 void warden_writer_wait(struct warden_writer *writer)
 {
-	(void)pthread_mutex_lock(&writer->lock);
-	while (!writer->has_ended && !is_past(writer->close_ns))
-		wait_until(writer, &writer->ended, writer->close_ns);
+	worker_wait(&writer->worker);
+	(void)pthread_mutex_lock(&writer->worker.lock);
 	if (writer->counts.waiting)
 		say(writer, "%u records for the dashboard agent could not be written in time%s",
 			writer->counts.waiting,
-			writer->has_ended ? "" : ", as the disk does not answer");
-	(void)pthread_mutex_unlock(&writer->lock);
+			writer->worker.has_ended ? "" : ", as the disk does not answer");
+	(void)pthread_mutex_unlock(&writer->worker.lock);
 }
 
 void warden_writer_release(struct warden_writer *writer)
 {
-	bool has_ended;
-
-	(void)pthread_mutex_lock(&writer->lock);
-	has_ended = writer->has_ended;
-	writer->abandoned = !has_ended;
-	if (!has_ended)
-		(void)pthread_detach(writer->thread);
-	(void)pthread_mutex_unlock(&writer->lock);
-	if (!has_ended)
-		return;
-	(void)pthread_join(writer->thread, NULL);
-	writer_free(writer);
+	if (worker_leave(&writer->worker))
+		writer_free(writer);
 }

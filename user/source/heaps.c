@@ -10,12 +10,10 @@
 #include "pagestay/source/heaps.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define HANGS_NS  (10 * NS_PER_S)
-#define ENDING_NS (500 * NS_PER_MS)
+#define ENDING_MS 500
 
 struct request {
 	struct heaps_result result; /* first: it is what the caller takes and frees */
@@ -31,14 +29,11 @@ struct queue {
 
 struct heaps {
 	struct xray *xray;
-	pthread_t thread;
+	struct worker worker;
 	bool running;
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
 	struct queue asked, done;
 	unsigned asked_count;
 	struct request *under_way;
-	bool ending;
 };
 
 static void queue_put(struct queue *queue, struct request *request)
@@ -84,23 +79,24 @@ static void *heaps_thread(void *context)
 {
 	struct heaps *heaps = context;
 
-	(void)pthread_mutex_lock(&heaps->lock);
-	while (!heaps->ending) {
+	(void)pthread_mutex_lock(&heaps->worker.lock);
+	while (!heaps->worker.is_closing) {
 		heaps->under_way = queue_get(&heaps->asked);
 		if (!heaps->under_way) {
-			(void)pthread_cond_wait(&heaps->changed, &heaps->lock);
+			(void)pthread_cond_wait(&heaps->worker.changed, &heaps->worker.lock);
 			continue;
 		}
 		heaps->asked_count--;
 		heaps->under_way->began_ns = clock_ns(CLOCK_MONOTONIC);
-		(void)pthread_mutex_unlock(&heaps->lock);
+		(void)pthread_mutex_unlock(&heaps->worker.lock);
 		look_into(heaps, heaps->under_way);
-		(void)pthread_mutex_lock(&heaps->lock);
+		(void)pthread_mutex_lock(&heaps->worker.lock);
 		queue_put(&heaps->done, heaps->under_way);
 		heaps->under_way = NULL;
-		(void)pthread_cond_broadcast(&heaps->changed);
+		(void)pthread_cond_broadcast(&heaps->worker.changed);
 	}
-	(void)pthread_mutex_unlock(&heaps->lock);
+	/* Left behind, nothing is freed: the program is about to end. */
+	(void)worker_done(&heaps->worker);
 	return NULL;
 }
 
@@ -111,13 +107,7 @@ int heaps_new(const struct procfs *procfs, struct heaps **ret_heaps)
 
 	if (!heaps)
 		return -ENOMEM;
-	error = thread_condition_init(&heaps->changed);
-	if (!error)
-		error = -pthread_mutex_init(&heaps->lock, NULL);
-	if (error) {
-		free(heaps);
-		return error;
-	}
+	worker_init(&heaps->worker);
 	error = xray_new(procfs, &heaps->xray);
 	if (error) {
 		(void)heaps_free(heaps);
@@ -130,14 +120,10 @@ int heaps_new(const struct procfs *procfs, struct heaps **ret_heaps)
 /* False if it does not end. */
 static bool end_thread(struct heaps *heaps)
 {
-	const struct timespec until = clock_timespec(clock_ns(CLOCK_MONOTONIC) + ENDING_NS);
-
-	(void)pthread_mutex_lock(&heaps->lock);
-	heaps->ending = true;
 	xray_cancel(heaps->xray);
-	(void)pthread_cond_broadcast(&heaps->changed);
-	(void)pthread_mutex_unlock(&heaps->lock);
-	return pthread_clockjoin_np(heaps->thread, NULL, CLOCK_MONOTONIC, &until) == 0;
+	worker_end(&heaps->worker, ENDING_MS);
+	worker_wait(&heaps->worker);
+	return worker_leave(&heaps->worker);
 }
 
 bool heaps_free(struct heaps *heaps)
@@ -149,8 +135,7 @@ bool heaps_free(struct heaps *heaps)
 	queue_free(&heaps->asked);
 	queue_free(&heaps->done);
 	xray_free(heaps->xray);
-	(void)pthread_cond_destroy(&heaps->changed);
-	(void)pthread_mutex_destroy(&heaps->lock);
+	worker_deinit(&heaps->worker);
 	free(heaps);
 	return true;
 }
@@ -158,7 +143,7 @@ bool heaps_free(struct heaps *heaps)
 /* It begins with the first request, and with what privileges are left by then. */
 static int start_thread(struct heaps *heaps)
 {
-	int error = heaps->running ? 0 : thread_start(heaps_thread, heaps, &heaps->thread);
+	int error = heaps->running ? 0 : worker_start(&heaps->worker, heaps_thread, heaps);
 
 	heaps->running = !error;
 	return error;
@@ -174,15 +159,15 @@ int heaps_ask(struct heaps *heaps, const struct ps_proc_key *key, bool walk, uin
 	request->result.key = *key;
 	request->walk = walk;
 	request->walk_ns = walk_ns;
-	(void)pthread_mutex_lock(&heaps->lock);
+	(void)pthread_mutex_lock(&heaps->worker.lock);
 	if (heaps->asked_count < HEAPS_ASKED_MAX) {
 		heaps->asked_count++;
 		queue_put(&heaps->asked, request);
-		(void)pthread_cond_broadcast(&heaps->changed);
+		(void)pthread_cond_broadcast(&heaps->worker.changed);
 	} else {
 		error = -EAGAIN;
 	}
-	(void)pthread_mutex_unlock(&heaps->lock);
+	(void)pthread_mutex_unlock(&heaps->worker.lock);
 	if (error)
 		free(request);
 	return error;
@@ -192,9 +177,9 @@ struct heaps_result *heaps_take(struct heaps *heaps)
 {
 	struct request *request;
 
-	(void)pthread_mutex_lock(&heaps->lock);
+	(void)pthread_mutex_lock(&heaps->worker.lock);
 	request = queue_get(&heaps->done);
-	(void)pthread_mutex_unlock(&heaps->lock);
+	(void)pthread_mutex_unlock(&heaps->worker.lock);
 	return request ? &request->result : NULL;
 }
 
@@ -204,11 +189,11 @@ bool heaps_wait(struct heaps *heaps, uint64_t deadline_ns)
 	int error = 0;
 	bool busy;
 
-	(void)pthread_mutex_lock(&heaps->lock);
+	(void)pthread_mutex_lock(&heaps->worker.lock);
 	while (!heaps->done.first && (heaps->under_way || heaps->asked.first) && !error)
-		error = pthread_cond_timedwait(&heaps->changed, &heaps->lock, &until);
+		error = pthread_cond_timedwait(&heaps->worker.changed, &heaps->worker.lock, &until);
 	busy = heaps->done.first || heaps->under_way || heaps->asked.first;
-	(void)pthread_mutex_unlock(&heaps->lock);
+	(void)pthread_mutex_unlock(&heaps->worker.lock);
 	return busy;
 }
 
@@ -217,9 +202,9 @@ bool heaps_hang(struct heaps *heaps, uint64_t now_ns)
 	const struct request *request;
 	bool hang;
 
-	(void)pthread_mutex_lock(&heaps->lock);
+	(void)pthread_mutex_lock(&heaps->worker.lock);
 	request = heaps->under_way;
 	hang = request && now_ns > request->began_ns + request->walk_ns + HANGS_NS;
-	(void)pthread_mutex_unlock(&heaps->lock);
+	(void)pthread_mutex_unlock(&heaps->worker.lock);
 	return hang;
 }
