@@ -172,7 +172,7 @@ static int new_metrics(const struct outputs *outputs, const struct config *confi
 	return error ? error : listen_board_attach(outputs->board, *ret_metrics);
 }
 
-static int open_warden(struct outputs *outputs, const struct config *config, struct sink **ret_sink,
+static int new_warden(struct outputs *outputs, const struct config *config, struct sink **ret_sink,
 	struct diag *diag)
 {
 	static const enum warden_generation generations[] = {
@@ -192,20 +192,25 @@ static int open_warden(struct outputs *outputs, const struct config *config, str
 		.clock = wall_ns,
 		.say = outputs->say,
 	};
-	int error;
+	int error = sink_warden_new(&options, ret_sink, diag);
 
-	/* A host without Inner Warden has nobody to write for. */
-	if (config->warden.format == CONFIG_WARDEN_OFF ||
-		(config->warden.format == CONFIG_WARDEN_AUTO &&
-			access(config->warden.directory, F_OK) != 0))
-		return 0;
-	error = sink_warden_new(&options, ret_sink, diag);
 	if (!error && !options.state_directory)
 		outputs->say(NULL,
 			"[inner-warden] there is no state directory to write to: after a restart "
 			"incidents that are open are told again, and the day's summary begins "
 			"anew");
 	return error;
+}
+
+/* A host without Inner Warden has nobody to write for; asked at each report. */
+static int open_warden(struct outputs *outputs, const struct config *config, struct sink **ret_sink,
+	struct diag *diag)
+{
+	if (config->warden.format == CONFIG_WARDEN_OFF ||
+		(config->warden.format == CONFIG_WARDEN_AUTO &&
+			access(config->warden.directory, F_OK) != 0))
+		return 0;
+	return new_warden(outputs, config, ret_sink, diag);
 }
 
 /*
@@ -339,23 +344,30 @@ static bool differs(const struct outputs *outputs, enum kind kind, const struct 
 	       (kind == KIND_LISTEN && has_new_token(outputs, config));
 }
 
-/* Said when it begins and when it is over. */
-static void open_again(struct outputs *outputs, enum kind kind, const struct config *config)
+/* What came of opening a sink is said when it begins to fail and when that is over. */
+static void note_opening(
+	struct outputs *outputs, enum kind kind, int error, const struct diag *diag)
 {
-	struct diag diag = {};
-	char text[sizeof(diag.text) + 64];
+	char text[sizeof(diag->text) + 64];
 	bool was_missing = outputs->is_missing[kind];
-	int error = kinds[kind].open(outputs, config, &outputs->sinks[kind], &diag);
 
 	outputs->is_missing[kind] = error != 0;
 	if (outputs->is_missing[kind] == was_missing)
 		return;
 	if (error)
 		(void)snprintf(text, sizeof(text), "%s; trying again at each report",
-			diag.text[0] ? diag.text : strerror(-error));
+			diag->text[0] ? diag->text : strerror(-error));
 	else
 		(void)snprintf(text, sizeof(text), "[%s] works now", kinds[kind].sections[0]);
 	outputs->say(NULL, text);
+}
+
+static void open_again(struct outputs *outputs, enum kind kind, const struct config *config)
+{
+	struct diag diag = {};
+	int error = kinds[kind].open(outputs, config, &outputs->sinks[kind], &diag);
+
+	note_opening(outputs, kind, error, &diag);
 }
 
 /* A host that comes to have Inner Warden is noticed without a word. */
@@ -378,7 +390,8 @@ int outputs_open(struct outputs *outputs, const struct config *config, struct di
 		error = kinds[i].open(outputs, config, &outputs->sinks[i], diag);
 		if (error != -EAGAIN || i != KIND_WARDEN)
 			continue;
-		open_again(outputs, i, config);
+		note_opening(outputs, i, error, diag);
+		*diag = (struct diag){};
 		error = 0;
 	}
 	if (!error && config->files.recording)

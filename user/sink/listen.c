@@ -80,14 +80,12 @@ static void report_came(struct sink_listen *listen, uint64_t interval_ns)
  */
 static void begin(struct sink_listen *listen)
 {
-	struct listen_board *board = listen->listener.board;
-	uint64_t now_ns = listen->listener.now_ns(listen->listener.context);
-	uint64_t report_ns = atomic_load(&board->report_ns);
+	const struct listener *listener = &listen->listener;
 
 	if (!listen->interval_ns ||
-		(report_ns && now_ns - report_ns <= atomic_load(&board->stale_after_ns)))
+		!board_is_stale(listener->board, listener->now_ns(listener->context)))
 		return;
-	board_publish(board, NULL);
+	board_publish(listener->board, NULL);
 	report_came(listen, listen->interval_ns);
 }
 
@@ -227,8 +225,7 @@ static int copy_options(struct listener *listener, const struct listen_options *
 		return -ENOMEM;
 	for (unsigned i = 0; i < listener->connections_max; i++)
 		listener->connections[i].fd = -1;
-	return fixed_new(
-		listener, or_default(options->requests_per_minute, LISTEN_REQUESTS_PER_MINUTE));
+	return fixed_new(listener);
 }
 
 static int start_thread(struct sink_listen *listen)

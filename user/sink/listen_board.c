@@ -73,6 +73,14 @@ void board_count(struct listen_board *board)
 	counter->value = atomic_load(&board->scrapes);
 }
 
+bool board_is_stale(const struct listen_board *board, uint64_t now_ns)
+{
+	uint64_t report_ns = atomic_load(&board->report_ns);
+
+	return !report_ns ||
+	       (now_ns > report_ns && now_ns - report_ns > atomic_load(&board->stale_after_ns));
+}
+
 struct snapshot *board_snapshot(struct listen_board *board)
 {
 	struct snapshot *snapshot;

@@ -10,6 +10,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <strings.h>
 
@@ -41,15 +42,15 @@ static const struct {
 	[FIXED_HEADERS] = {431, true, "headers too large\n", NULL, NULL},
 };
 
-int fixed_new(struct listener *listener, unsigned requests_per_minute)
+int fixed_new(struct listener *listener)
 {
-	unsigned burst = requests_per_minute < 8 ? 1 : requests_per_minute / 4;
-	unsigned some = burst < 10 ? burst : 10;
-	char retry_s[16];
+	const struct clients *clients = &listener->clients;
+	uint64_t burst = clients->burst_ns / clients->cost_ns;
+	uint64_t some_ns = (burst < 10 ? burst : 10) * clients->cost_ns;
+	char retry_s[24];
 
 	/* When some requests are free again. */
-	(void)snprintf(retry_s, sizeof(retry_s), "%u",
-		(60 * some + requests_per_minute - 1) / requests_per_minute);
+	(void)snprintf(retry_s, sizeof(retry_s), "%" PRIu64, (some_ns + NS_PER_S - 1) / NS_PER_S);
 	for (int i = 0; i < FIXED_RESPONSES; i++) {
 		struct MHD_Response *response = response_new(fixed[i].body, strlen(fixed[i].body),
 			MHD_RESPMEM_PERSISTENT, "text/plain; charset=utf-8");
@@ -155,13 +156,10 @@ static enum MHD_Result answer_report(const struct request *request)
 static enum MHD_Result answer_health(const struct request *request)
 {
 	struct listener *listener = request->listener;
-	uint64_t report_ns = atomic_load(&listener->board->report_ns);
-	uint64_t now_ns = listener->now_ns(listener->context);
 
-	if (!report_ns)
+	if (!atomic_load(&listener->board->report_ns))
 		return answer_fixed(request, FIXED_NO_REPORT);
-	if (now_ns > report_ns &&
-		now_ns - report_ns > atomic_load(&listener->board->stale_after_ns))
+	if (board_is_stale(listener->board, listener->now_ns(listener->context)))
 		return answer_fixed(request, FIXED_STALE);
 	return answer_fixed(request, FIXED_HEALTHY);
 }

@@ -145,7 +145,10 @@ struct listen_board {
 
 void board_count(struct listen_board *board);
 
-/* Takes it. */
+/* The last report is older than it may be; so is none. */
+bool board_is_stale(const struct listen_board *board, uint64_t now_ns);
+
+/* Takes it. NULL: nothing is shown until the next. */
 void board_publish(struct listen_board *board, struct snapshot *snapshot);
 
 /* The newest snapshot, with a reference; NULL: none yet. */
@@ -229,7 +232,8 @@ enum MHD_Result listener_answer(void *context, struct MHD_Connection *handle, co
 	const char *method, const char *version, const char *body, size_t *body_bytes,
 	void **request);
 
-int fixed_new(struct listener *listener, unsigned requests_per_minute);
+/* Behind clients_init, by which it says when to come again. 0 or -ENOMEM. */
+int fixed_new(struct listener *listener);
 void fixed_free(struct listener *listener);
 
 #endif

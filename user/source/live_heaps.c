@@ -40,13 +40,12 @@ static void ask(struct live *live, bool walk)
 		error = heaps_ask(live->heaps, &process->key,
 			walk && now_ns >= process->walk_after_ns, walk_ns);
 		process->looked_into = !error;
+		if (!error)
+			continue;
 		/* The others are asked about in the next interval. */
-		if (error == -EAGAIN)
-			return;
-		if (error) {
+		if (error != -EAGAIN)
 			live->error = error;
-			return;
-		}
+		return;
 	}
 }
 
